@@ -1,0 +1,99 @@
+"""The contract between the runner and whatever runs trials.
+
+An executor has workers; a worker has slots, and a slot trains one trial at a time. The executor delivers what
+arrives, reports in columns, by calling back on the runner's own thread: inline, the runner is called from within
+the training function; on Ray, from `Executor.poll`. Commands may be sent from within such a call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from caviar.execution.resources import Resources
+from caviar.messages import Command, Event, Reports
+
+
+class TrialFiles(Protocol):
+    """Where a trial leaves files. Travels to workers with the job, so it pickles."""
+
+    def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
+        """The folder of a committed checkpoint, by its (attempt, step)."""
+
+    def checkpoint(self, trial: int, attempt: int, step: int) -> AbstractContextManager[Path]:
+        """A folder to write into; it becomes the trial's checkpoint as a whole when the block ends without
+        an exception, and leaves nothing behind otherwise."""
+
+    def log(self, trial: int) -> Path:
+        """The file for what the trial prints; not made before it prints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What every trial of a sweep has in common."""
+
+    name: str
+    train: Callable[[Any], object]
+    setup: Callable[[], object] | None
+    metric: str
+    minimize: bool
+    max_step: int | None
+    stop_on_nan: bool
+    checkpoint_every: int | None
+    resources: Resources
+    files: TrialFiles
+    trials: int
+    """How many trials are to come, for those who plan ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What came from workers: first the reports, then the events, each in order."""
+
+    reports: Sequence[Reports]
+    events: Sequence[Event]
+
+
+Deliver = Callable[[Arrivals], int]
+"""Takes what arrived, and returns the delivery's number, counted from 1."""
+
+
+class Executor(ABC):
+    """Runs trials. One executor serves one sweep; `start` comes first and `close` last, always."""
+
+    @abstractmethod
+    def start(self, job: Job, deliver: Deliver) -> None:
+        """Get ready. A job that it cannot run raises `UsageError` here, before anything was written."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """How many more trials it would take now, some of them in hand so that no worker waits between trials."""
+
+    @abstractmethod
+    def send(self, commands: Sequence[Command]) -> None:
+        """Carry out commands, in order. Never blocks for long."""
+
+    @abstractmethod
+    def poll(self, timeout_s: float) -> None:
+        """Let trials go on, and deliver what arrived; returns after at most about ``timeout_s``, inline after at
+        most one trial. All workers lost beyond replacement: `ExecutionError`."""
+
+    def acknowledge(self, delivery: int) -> None:
+        """Everything up to this delivery is committed: workers may forget it."""
+
+    @abstractmethod
+    def now_us(self) -> int:
+        """The time, real or virtual: microseconds since the epoch."""
+
+    @property
+    def virtual(self) -> bool:
+        """Whether its time is virtual, so that waiting for real time would be in vain."""
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all workers and what they train, and let go of what was started. May be called twice."""

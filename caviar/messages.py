@@ -1,0 +1,449 @@
+"""What travels through the house: events (what happened), commands (what to do), and columnar reports.
+
+Events that say ``recorded`` below are rows of the store's events table; the controller's state is a fold over
+them alone. The others only ask the controller for something. All times are microseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from caviar.trial import Params
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """A batch of reports that carry the same metrics, for any number of trials: n rows, k metrics.
+
+    The reports of one attempt are numbered by ``seq`` from 0, across the blocks of all metric names.
+    """
+
+    names: tuple[str, ...]
+    trial: Ints
+    attempt: Ints
+    seq: Ints
+    step: Ints
+    time_us: Ints
+    values: Floats
+    """Shape (n, k); NaN and infinities as reported."""
+
+    def __len__(self) -> int:
+        return len(self.trial)
+
+
+class Event:
+    """Something that happened. ``kind`` is its name in the events table."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+
+class Recorded(Event):
+    """An event that is a row of the events table."""
+
+    __slots__ = ()
+    time_us: int
+
+    def data(self) -> dict[str, Any]:
+        """What the row holds beside time, kind, trial, attempt and step: JSON."""
+        return {}
+
+
+# --- asked of the controller, never recorded -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOffered(Event):
+    """The executor would take this many more trials now."""
+
+    kind: ClassVar[str] = "room_offered"
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class RungReached(Event):
+    """A trial waits at a rung for the scheduler's decision; ``value`` is the metric as reported."""
+
+    kind: ClassVar[str] = "rung_reached"
+    trial: int
+    attempt: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded(Event):
+    """A training function came to its end. ``outcome``: returned, stopped, failed or lost."""
+
+    kind: ClassVar[str] = "attempt_ended"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    """The last step reported; 0 before the first."""
+    outcome: str
+    reason: str | None = None
+    """One line: why it was stopped, failed or lost."""
+    error: str | None = None
+    """The traceback or cause in full."""
+    value: float | None = None
+    """The metric as last reported."""
+    best: float | None = None
+    """The metric's best finite value, and the step of it."""
+    best_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested(Event):
+    """Stop everything: the time budget is spent, or the sweep cannot go on."""
+
+    kind: ClassVar[str] = "stop_requested"
+    reason: str
+
+
+# --- recorded ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DriverStarted(Recorded):
+    """A driver took the sweep in hand."""
+
+    kind: ClassVar[str] = "driver_started"
+    time_us: int
+    host: str
+    pid: int
+    version: str
+
+    def data(self) -> dict[str, Any]:
+        return {"host": self.host, "pid": self.pid, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class DriverStopped(Recorded):
+    """A driver let go of a sweep that has not ended: interrupted, or it failed."""
+
+    kind: ClassVar[str] = "driver_stopped"
+    time_us: int
+    reason: str
+
+    def data(self) -> dict[str, Any]:
+        return {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStarted(Recorded):
+    """The sweep began: so many trials are wanted."""
+
+    kind: ClassVar[str] = "sweep_started"
+    time_us: int
+    trials: int
+
+    def data(self) -> dict[str, Any]:
+        return {"trials": self.trials}
+
+
+@dataclass(frozen=True, slots=True)
+class StageOpened(Recorded):
+    """From now on trials are sampled from this space (``Space.to_dict()``)."""
+
+    kind: ClassVar[str] = "stage_opened"
+    time_us: int
+    stage: int
+    space: Mapping[str, Any]
+
+    def data(self) -> dict[str, Any]:
+        return {"stage": self.stage, "space": self.space}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSampled(Recorded):
+    """A trial exists: its params are this record, and are never drawn again."""
+
+    kind: ClassVar[str] = "trial_sampled"
+    time_us: int
+    trial: int
+    stage: int
+    params: Params
+    seed: int
+
+    def data(self) -> dict[str, Any]:
+        return {"stage": self.stage, "params": self.params, "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStarted(Recorded):
+    """A worker began an attempt; ``restored``: the step of the checkpoint it began from, or None."""
+
+    kind: ClassVar[str] = "trial_started"
+    time_us: int
+    trial: int
+    attempt: int
+    worker: str
+    restored: int | None = None
+
+    def data(self) -> dict[str, Any]:
+        return {"worker": self.worker, "restored": self.restored}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Recorded):
+    """The scheduler judged a trial at a rung. ``decision``: continue or stop."""
+
+    kind: ClassVar[str] = "decision"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    rung: int
+    value: float
+    decision: str
+
+    def data(self) -> dict[str, Any]:
+        return {"rung": self.rung, "value": pack_float(self.value), "decision": self.decision}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed(Recorded):
+    """A checkpoint of this trial is whole on the disk."""
+
+    kind: ClassVar[str] = "checkpointed"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Recorded):
+    """An attempt ended by the trial's own fault, and the trial has another one."""
+
+    kind: ClassVar[str] = "attempt_failed"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    reason: str
+    error: str | None = None
+
+    def data(self) -> dict[str, Any]:
+        return {"reason": self.reason, "error": self.error}
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost(Recorded):
+    """An attempt ended with its worker or node; the trial is not charged for it."""
+
+    kind: ClassVar[str] = "attempt_lost"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    reason: str
+
+    def data(self) -> dict[str, Any]:
+        return {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrdered(Recorded):
+    """A trial (or with ``trial=None`` every one, and no more are started) is to stop."""
+
+    kind: ClassVar[str] = "stop_ordered"
+    time_us: int
+    trial: int | None
+    reason: str
+
+    def data(self) -> dict[str, Any]:
+        return {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded(Recorded):
+    """The end of a trial. ``status``: completed, stopped or failed; the rest as in `AttemptEnded`."""
+
+    kind: ClassVar[str] = "trial_ended"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    status: str
+    reason: str | None = None
+    error: str | None = None
+    value: float | None = None
+    best: float | None = None
+    best_step: int | None = None
+
+    def data(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"status": self.status}
+        if self.reason is not None:
+            data["reason"] = self.reason
+        if self.error is not None:
+            data["error"] = self.error
+        if self.value is not None:
+            data["value"] = pack_float(self.value)
+        if self.best is not None:
+            data["best"], data["best_step"] = self.best, self.best_step
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost(Recorded):
+    """A worker is gone; what it was training starts again elsewhere."""
+
+    kind: ClassVar[str] = "worker_lost"
+    time_us: int
+    worker: str
+    reason: str
+
+    def data(self) -> dict[str, Any]:
+        return {"worker": self.worker, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReceived(Recorded):
+    """A person's command arrived through the inbox."""
+
+    kind: ClassVar[str] = "command_received"
+    time_us: int
+    id: str
+    command: str
+    trial: int | None
+    args: Mapping[str, Any]
+
+    def data(self) -> dict[str, Any]:
+        return {"id": self.id, "command": self.command, "args": self.args}
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswered(Recorded):
+    """What became of a person's command, in one line."""
+
+    kind: ClassVar[str] = "command_answered"
+    time_us: int
+    id: str
+    applied: bool
+    text: str
+
+    def data(self) -> dict[str, Any]:
+        return {"id": self.id, "applied": self.applied, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEnded(Recorded):
+    """Every trial came to its end. ``reason``: done, or why it was stopped early."""
+
+    kind: ClassVar[str] = "sweep_ended"
+    time_us: int
+    reason: str
+
+    def data(self) -> dict[str, Any]:
+        return {"reason": self.reason}
+
+
+# --- commands to the executor -------------------------------------------------------------------------------
+
+
+class Command:
+    """Something for the executor to do."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch(Command):
+    """Begin an attempt of a trial, at once or when a place is free."""
+
+    trial: int
+    attempt: int
+    params: Params
+    seed: int
+    next_rung: int | None
+    checkpoint: tuple[int, int] | None = None
+    """(attempt, step) of the checkpoint to begin from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Command):
+    """The answer to `RungReached`: go on to ``next_rung``, or stop for ``reason``."""
+
+    trial: int
+    attempt: int
+    stop: bool
+    next_rung: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command):
+    """Stop a trial at its next step boundary; one that has not begun ends with 0 steps."""
+
+    trial: int
+    attempt: int
+    reason: str
+
+
+# --- rows ----------------------------------------------------------------------------------------------
+
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def pack_float(value: float) -> float | str:
+    """A float as JSON has no word for NaN and the infinities: they become strings."""
+    return value if math.isfinite(value) else str(float(value))
+
+
+def unpack_float(value: float | str | None) -> float | None:
+    """The inverse of `pack_float`; None stays None."""
+    return _NON_FINITE[value] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A row of the events table (without its ``seq``, which the recorder gives)."""
+
+    time_us: int
+    kind: str
+    trial: int | None
+    attempt: int | None
+    step: int | None
+    data: str
+
+
+def to_row(event: Recorded) -> EventRow:
+    """The row that stands for an event in the events table."""
+    data = json.dumps(event.data(), separators=(",", ":"), allow_nan=False)
+    return EventRow(
+        event.time_us,
+        event.kind,
+        getattr(event, "trial", None),
+        getattr(event, "attempt", None),
+        getattr(event, "step", None),
+        data,
+    )
+
+
+_KINDS: dict[str, type[Recorded]] = {kind.kind: kind for kind in Recorded.__subclasses__()}
+
+
+def from_row(row: EventRow) -> Recorded | None:
+    """The event that a row stands for, or None for a kind that this version does not know."""
+    make: Callable[..., Recorded] | None = _KINDS.get(row.kind)
+    if make is None:
+        return None
+    fields: dict[str, Any] = {"time_us": row.time_us, **json.loads(row.data)}
+    for name in ("trial", "attempt", "step"):
+        if name in make.__dataclass_fields__:  # type: ignore[attr-defined]
+            fields[name] = getattr(row, name)
+    if "value" in fields:
+        fields["value"] = unpack_float(fields["value"])
+    return make(**fields)

@@ -1,0 +1,50 @@
+"""The contract that every sampler keeps.
+
+A `Sampler` is a declaration: frozen, comparable, written into sweep.json. What it does within one sweep is a
+`Proposer`, which may learn from what it is told.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from numpy.random import SeedSequence
+
+from caviar.space import Space
+from caviar.trial import Params
+
+
+class Proposer(ABC):
+    """Proposes params within one stage of one sweep."""
+
+    @abstractmethod
+    def suggest(self, trial: int, seeds: SeedSequence) -> Params:
+        """Params for trial number ``trial``. All randomness comes from ``seeds``, that trial's alone.
+
+        A proposer that does not learn returns the same params for the same trial, in whatever order it is asked.
+        """
+
+    def tell(self, trial: int, params: Params, loss: float) -> None:
+        """How a trial ended. ``loss``: the metric as last reported, turned so that less is better; a trial
+        without a finite value has ``inf``. Proposers that do not learn ignore it."""
+
+
+class Sampler(ABC):
+    """Declares how params are proposed."""
+
+    name: ClassVar[str]
+    """Its name in sweep.json and on the command line."""
+
+    learns: ClassVar[bool] = False
+    """Whether what it proposes depends on what it was told."""
+
+    @abstractmethod
+    def begin(self, space: Space, *, seed: int, trials: int) -> Proposer:
+        """Start proposing from ``space`` for a sweep of so many trials; a space or a number of trials that the
+        sampler cannot serve raises `UsageError`."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """JSON for sweep.json: the name, and every argument."""
+        return {"name": self.name}

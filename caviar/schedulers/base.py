@@ -1,0 +1,58 @@
+"""The contract that every scheduler keeps.
+
+A `Scheduler` is a declaration: frozen, comparable, written into sweep.json. What it does within one sweep is a
+`Judge`, which decides at rungs without changing, and changes only by observing recorded decisions: so replaying
+the record gives exactly the judge that wrote it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Verdict(StrEnum):
+    """What a scheduler may decide at a rung."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class Judge(ABC):
+    """Judges the trials of one sweep. Values are losses: less is better, and non-finite ones arrive as ``inf``."""
+
+    @abstractmethod
+    def first_rung(self, trial: int) -> int | None:
+        """The first step at which this trial is judged, or None: never."""
+
+    @abstractmethod
+    def rung_after(self, trial: int, rung: int) -> int | None:
+        """The rung that follows ``rung`` for this trial, or None: it runs to its end."""
+
+    @abstractmethod
+    def decide(self, trial: int, rung: int, loss: float) -> Verdict:
+        """Judge a trial that reached ``rung`` with ``loss``, counting it among those seen there. Changes nothing."""
+
+    @abstractmethod
+    def observe(self, trial: int, rung: int, loss: float) -> None:
+        """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung."""
+
+    def forget(self, trial: int) -> None:
+        """The trial ended: drop what only a running trial needs. What other trials are compared with stays."""
+
+
+class Scheduler(ABC):
+    """Declares how trials are judged."""
+
+    name: ClassVar[str]
+    """Its name in sweep.json and on the command line."""
+
+    @abstractmethod
+    def begin(self, *, max_step: int | None) -> Judge:
+        """Start judging trials that train up to ``max_step`` (None: without limit). Rungs lie below max_step."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """JSON for sweep.json: the name, and every argument."""
+        return {"name": self.name}

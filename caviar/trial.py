@@ -1,0 +1,78 @@
+"""Trial states, their legal moves, and what the controller keeps of a trial that has not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from caviar.errors import IllegalMoveError
+
+Params = Mapping[str, Any]
+"""One trial's chosen values: JSON scalars by param name."""
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. The values are the words of ``Result.trials().status``."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether no move leads out of this state."""
+        return not MOVES[self]
+
+
+MOVES: Mapping[TrialState, frozenset[TrialState]] = {
+    # pending -> failed: its worker could not even begin it; pending -> stopped: stopped before it began
+    TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED}),
+    # running -> pending: its attempt failed or its worker was lost, and it has another attempt
+    TrialState.RUNNING: frozenset(
+        {TrialState.PENDING, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
+    ),
+    TrialState.COMPLETED: frozenset(),
+    TrialState.STOPPED: frozenset(),
+    TrialState.FAILED: frozenset(),
+}
+"""The transition table: every legal move of a trial, and no other."""
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """A trial on its way. Dropped when the trial ends, so that memory does not grow with finished trials."""
+
+    trial: int
+    stage: int
+    params: Params
+    seed: int
+    state: TrialState = TrialState.PENDING
+    attempt: int = 0
+    faults: int = 0
+    """Attempts that ended by the trial's own fault: they count against ``retries``."""
+    losses: int = 0
+    """Attempts that ended because their worker or node was lost: they count against a limit of their own."""
+    next_rung: int | None = None
+    """The next step at which the scheduler judges, or None: never again."""
+    step: int = 0
+    """The last step that the controller heard of."""
+    checkpoint: tuple[int, int] | None = None
+    """(attempt, step) of the last committed checkpoint."""
+    stop_reason: str | None = None
+    """Set once it is to stop: whatever its process does afterwards, the trial ends as stopped."""
+    story: list[str] = field(default_factory=list)
+    """Its moves so far, for the error that an illegal one raises."""
+
+    def move(self, to: TrialState) -> None:
+        """Make a move; one that the table does not have raises `IllegalMoveError` with the trial's story."""
+        if to not in MOVES[self.state]:
+            story = " -> ".join([*self.story, self.state.value])
+            raise IllegalMoveError(
+                f"trial {self.trial}, attempt {self.attempt}: no move from {self.state} to {to} ({story})"
+            )
+        self.story.append(self.state.value)
+        self.state = to
