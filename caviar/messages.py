@@ -59,7 +59,7 @@ class Recorded(Event):
         return {}
 
 
-# --- asked of the controller, never recorded -------------------------------------------------------------
+# --- asked of the controller, never recorded -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class StopRequested(Event):
     reason: str
 
 
-# --- recorded ----------------------------------------------------------------------------------------------
+# --- recorded --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +350,7 @@ class SweepEnded(Recorded):
         return {"reason": self.reason}
 
 
-# --- commands to the executor -------------------------------------------------------------------------------
+# --- commands to the executor ----------------------------------------------------------------------
 
 
 class Command:
@@ -392,7 +392,7 @@ class Stop(Command):
     reason: str
 
 
-# --- rows ----------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

@@ -1,0 +1,12 @@
+"""What a sweep folder says: the store's two tables made into pandas, a live view and a page.
+
+```
+reports.py      metrics table -> sorted numpy columns, main lines
+trials.py       events table -> one row a trial
+frames.py       both -> pandas
+result.py       Result, and load(path)
+savings.py      what early stopping saved
+progress.py     the live view: a fold with bounded memory
+page.py         the HTML page
+```
+"""

@@ -1,0 +1,21 @@
+"""The command line: parse, call, print. Nothing here imports more than click before a command runs.
+
+```
+app.py         the group of commands, errors and exit statuses
+load_file.py   FILE[:NAME] -> the Sweep that it defines
+run.py         run
+watch.py       status, watch
+tables.py      trials, best, curves
+events.py      events
+stop.py        stop
+follow.py      a sweep folder -> what to show, again and again
+live.py        what to show on a terminal
+lines.py       the same as plain lines, and as JSON
+table.py       a table on a terminal, in a pipe, as CSV, as JSON
+figures.py     numbers, durations and sparklines as people read them
+```
+"""
+
+from caviar.cli.app import main
+
+__all__ = ["main"]

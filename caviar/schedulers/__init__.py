@@ -1,0 +1,52 @@
+"""Schedulers: which trials to stop early. One file an algorithm; `base` has the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+
+from caviar.errors import UsageError
+from caviar.schedulers.asha import Asha
+from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.hyperband import Hyperband
+from caviar.schedulers.median_stop import MedianStop
+from caviar.schedulers.patience import Patience
+from caviar.schedulers.run_all import RunAll
+
+__all__ = [
+    "SCHEDULERS",
+    "Asha",
+    "Hyperband",
+    "Judge",
+    "MedianStop",
+    "Patience",
+    "RunAll",
+    "Scheduler",
+    "Verdict",
+    "from_dict",
+]
+
+SCHEDULERS: Mapping[str, type[Scheduler]] = {
+    kind.name: kind for kind in (RunAll, Asha, Hyperband, MedianStop, Patience)
+}
+"""Every scheduler by its name in sweep.json and on the command line."""
+
+
+def from_dict(data: Mapping[str, Any]) -> Scheduler:
+    """The scheduler that `Scheduler.to_dict` wrote; arguments that are missing take their defaults.
+
+    An unknown name, an unknown or missing argument and a value that is not allowed raise `UsageError`.
+    """
+    arguments = dict(data)
+    name = arguments.pop("name", None)
+    kind = SCHEDULERS.get(str(name))
+    if kind is None:
+        raise UsageError(f"scheduler {name!r} is not known; there are {', '.join(SCHEDULERS)}")
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "nothing"
+        raise UsageError(
+            f"scheduler {name!r} was given {given}; it takes {', '.join(signature(kind).parameters) or 'nothing'}"
+        ) from error

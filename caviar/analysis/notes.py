@@ -1,0 +1,68 @@
+"""Notable events, each in one line for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from caviar.analysis.trials import MISSING, EventColumns
+
+KINDS = (
+    "driver_started", "driver_stopped", "attempt_failed", "attempt_lost", "stop_ordered", "worker_lost",
+    "command_answered", "sweep_ended",
+)  # fmt: skip
+"""Always notable. The end of a trial is so only if it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A notable event in one line."""
+
+    time_us: int
+    text: str
+
+
+def notes(events: EventColumns, count: int) -> list[Note]:
+    """The last ``count`` notable events, the oldest first."""
+    ends = events.rows("trial_ended")
+    failed = [row for row, text in zip(ends, events.text(ends), strict=True) if '"failed"' in text]
+    # the text search is a sieve: a reason may hold the word too
+    rows = np.sort(np.concatenate([events.rows(*KINDS), np.array(failed, np.int64)]))
+    found: list[Note] = []
+    for row in rows[::-1].tolist():
+        data = events.data(np.array([row]))[0]
+        kind = events.kinds[events.code[row]]
+        if kind == "trial_ended" and data["status"] != "failed":
+            continue
+        found.append(Note(int(events.time_us[row]), describe(kind, int(events.trial[row]), data)))
+        if len(found) == count:
+            break
+    return found[::-1]
+
+
+def describe(kind: str, trial: int, data: dict[str, Any]) -> str:
+    """One line for a notable event."""
+    reason = data.get("reason") or "no reason given"
+    match kind:
+        case "driver_started":
+            return f"driver started on {data['host']}, process {data['pid']}"
+        case "driver_stopped":
+            return f"driver stopped: {reason}"
+        case "attempt_failed":
+            return f"trial {trial} failed and starts again: {reason}"
+        case "attempt_lost":
+            return f"trial {trial} was lost and starts again: {reason}"
+        case "trial_ended":
+            return f"trial {trial} failed: {reason}"
+        case "stop_ordered":
+            return f"{'every trial' if trial == MISSING else f'trial {trial}'} is to stop: {reason}"
+        case "worker_lost":
+            return f"worker {data['worker']} lost: {reason}"
+        case "command_answered":
+            return str(data["text"])
+        case "sweep_ended":
+            return f"sweep ended: {reason}"
+        case _:
+            return kind

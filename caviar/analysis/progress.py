@@ -1,0 +1,228 @@
+"""The live view of a sweep: a fold over what the store adds, in memory that finished trials do not swell.
+
+Kept are the trials under way, the best few that have ended, and counts. A first update over a finished sweep of
+any size goes through the same few vectorised passes as the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from caviar.analysis.curve import Curve, TrialView, trial_view
+from caviar.analysis.notes import Note, notes
+from caviar.analysis.rates import Clock, Rate
+from caviar.analysis.reports import ReportColumns, Restarts, best_of_each
+from caviar.analysis.trials import MOVES_OF_DRIVERS, MOVES_OF_TRIALS, EventColumns, restored_steps, running
+from caviar.trial import TrialState
+
+KEPT_BEST = 5
+"""How many of the best trials keep their curve after they ended."""
+
+NOTABLE = 8
+"""How many notable events are remembered."""
+
+ENOUGH_TRIALS = 10
+"""So many trials that ended of late are enough to tell the time left from."""
+
+
+class Increment(Protocol):
+    """What a reader gives: rows new since the last time, or all of them if ``fresh``."""
+
+    @property
+    def metrics(self) -> pa.Table: ...
+    @property
+    def events(self) -> pa.Table: ...
+    @property
+    def fresh(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How a sweep stands at one moment."""
+
+    wanted: int
+    """Trials that the sweep is to have."""
+    sampled: int
+    counts: Mapping[str, int]
+    """Trials by state, every state, in the order of a trial's life."""
+    best: TrialView | None
+    """The trial with the best finite value so far; ties: the lowest number."""
+    leaders: Sequence[TrialView]
+    """The best few, best first."""
+    running: Sequence[TrialView]
+    """By number."""
+    reports: int
+    reports_per_s: float
+    trials_per_s: float
+    """Trials that ended; both over the last `RECENT_S` seconds."""
+    elapsed_s: float
+    """Time in the hands of a driver, over all resumes."""
+    left_s: float | None
+    """An estimate of the time left; None while nothing says."""
+    notes: Sequence[Note]
+    """The last notable events, the oldest first."""
+    ended: str | None
+    """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
+
+
+class Progress:
+    """Folds increments of the store into a `View`."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._wanted: int | None = None
+        self._max_step: int | None = None
+        self._maximize = False
+        self._sampled = 0
+        self._ended: Counter[str] = Counter()
+        # of trials under way, that is sampled and not ended: all have params, those that reported have a curve
+        self._params: dict[int, str] = {}
+        self._curves: dict[int, Curve] = {}
+        self._running: set[int] = set()
+        self._best: list[tuple[Curve, str]] = []  # the best that have ended, with their status
+        self._clock = Clock()
+        self._reports = Rate()
+        self._trials = Rate()
+        self._notes: deque[Note] = deque(maxlen=NOTABLE)
+        self._reason: str | None = None
+
+    def update(self, increment: Increment, declaration: Mapping[str, Any]) -> None:
+        """Take in what is new; ``declaration`` is what sweep.json says. What a reader calls fresh starts over."""
+        if increment.fresh:
+            self._forget()
+        if self._wanted is None:
+            self._wanted = int(declaration["trials"])
+        self._max_step = declaration.get("max_step")
+        self._maximize = declaration["mode"] == "max"
+        events = EventColumns(increment.events)
+        reports = ReportColumns.of(increment.metrics, declaration["metric"])
+        self._clock.add(events, reports.time_us)
+        self._reports.add(reports.time_us[reports.report_starts()])
+        self._trials.add(events.time_us[events.rows("trial_ended")])
+        restarts = self._restart(events)  # first, while only trials of earlier increments are known
+        self._read_sweep(events)
+        self._read_moves(events)
+        statuses = _statuses(events)
+        self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
+        self._end(statuses)
+        self._notes.extend(notes(events, NOTABLE))
+
+    def _read_sweep(self, events: EventColumns) -> None:
+        for data in events.data(events.rows("sweep_started")):
+            self._wanted = data["trials"]
+        ends = events.rows("driver_started", "sweep_ended")
+        if len(ends):  # a sweep that ended may be extended, and then a driver starts again
+            self._reason = events.data(ends[-1:])[0].get("reason")
+        rows = events.rows("trial_sampled")
+        self._sampled += len(rows)
+        self._params.update(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
+
+    def _restart(self, events: EventColumns) -> Restarts:
+        """Cut known curves back to where new attempts began; the rest is for those that this increment brings."""
+        starts = events.rows("trial_started")
+        trial, restored = events.trial[starts], restored_steps(events, starts)
+        known = np.isin(trial, list(self._curves))
+        for number, step in zip(trial[known].tolist(), restored[known].tolist(), strict=True):
+            self._curves[number].back_to(step, maximize=self._maximize)
+        return Restarts.of(
+            trial, events.attempt[starts], restored, continued=np.array(list(self._params), np.int64)
+        )
+
+    def _read_moves(self, events: EventColumns) -> None:
+        if len(events.rows(*MOVES_OF_DRIVERS)):
+            self._running.clear()
+        self._running.difference_update(events.trial[events.rows(*MOVES_OF_TRIALS)].tolist())
+        self._running.update(events.trial[running(events)].tolist())
+
+    def _read_reports(self, rows: ReportColumns, statuses: Mapping[int, str]) -> None:
+        best = best_of_each(rows, maximize=self._maximize)
+        losses = -best.value if self._maximize else best.value
+        fresh = ~np.isin(best.trial, list(self._curves)) & np.isin(best.trial, list(statuses))
+        # of those that began and ended within this increment, only the best can be among the best
+        candidates = np.flatnonzero(fresh)[np.argsort(losses[fresh], kind="stable")[:KEPT_BEST]]
+        under_way = self._params.keys() - statuses.keys()
+        for trial in under_way | self._curves.keys() | set(best.trial[candidates].tolist()):
+            low, high = np.searchsorted(rows.trial, [trial, trial + 1])
+            if low == high:
+                continue
+            if (curve := self._curves.get(trial)) is None:
+                curve = self._curves[trial] = Curve(trial, json.loads(self._params[trial])["params"])
+            curve.add(rows.step[low:high], rows.value[low:high], maximize=self._maximize)
+
+    def _end(self, statuses: Mapping[int, str]) -> None:
+        self._ended.update(statuses.values())
+        for trial, status in statuses.items():
+            self._params.pop(trial, None)
+            if (curve := self._curves.pop(trial, None)) is not None and math.isfinite(curve.best):
+                self._best.append((curve, status))
+        self._best = sorted(self._best, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
+
+    def _rank(self, curve: Curve) -> tuple[float, int]:
+        return (-curve.best if self._maximize else curve.best, curve.trial)
+
+    def view(self, now_us: int | None = None) -> View:
+        """How the sweep stands at ``now_us`` (microseconds since the epoch), by default when it last recorded
+        something."""
+        now_us = self._clock.last_us or 0 if now_us is None else now_us
+        since_us = now_us if self._clock.since_us is None else self._clock.since_us
+        ended = sum(self._ended.values())
+        counts = {
+            TrialState.PENDING.value: self._sampled - ended - len(self._running),
+            TrialState.RUNNING.value: len(self._running),
+        } | {state.value: self._ended[state.value] for state in TrialState if state.final}
+        alive = [(curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)]
+        leaders = sorted(self._best + alive, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
+        views = [trial_view(curve, status) for curve, status in leaders]
+        return View(
+            wanted=max(self._wanted or 0, self._sampled),
+            sampled=self._sampled,
+            counts=counts,
+            best=views[0] if views else None,
+            leaders=views,
+            running=[self._running_view(trial) for trial in sorted(self._running)],
+            reports=self._reports.total,
+            reports_per_s=self._reports.per_s(now_us, since_us),
+            trials_per_s=self._trials.per_s(now_us, since_us),
+            elapsed_s=self._clock.elapsed_s(now_us),
+            left_s=self._left_s(now_us, since_us),
+            notes=tuple(self._notes),
+            ended=self._reason,
+        )
+
+    def _state(self, trial: int) -> str:
+        return (TrialState.RUNNING if trial in self._running else TrialState.PENDING).value
+
+    def _running_view(self, trial: int) -> TrialView:
+        curve = self._curves.get(trial) or Curve(trial, json.loads(self._params[trial])["params"])
+        return trial_view(curve, TrialState.RUNNING.value)
+
+    def _left_s(self, now_us: int, since_us: int) -> float | None:
+        """Trials to come over trials per second: of late, or while few have ended, since the sweep began. A trial
+        under way counts by its steps."""
+        if self._reason is not None:
+            return 0.0
+        parts = [curve.step / self._max_step for curve in self._curves.values()] if self._max_step else []
+        done = sum(self._ended.values()) + sum(parts)
+        to_come = max((self._wanted or 0) - done, 0.0)
+        if self._trials.recent(now_us) >= ENOUGH_TRIALS:
+            per_s = self._trials.per_s(now_us, since_us)
+        else:
+            elapsed_s = self._clock.elapsed_s(now_us)
+            per_s = done / elapsed_s if elapsed_s > 0 else 0.0
+        return to_come / per_s if per_s > 0 else None
+
+
+def _statuses(events: EventColumns) -> dict[int, str]:
+    """How the trials ended that did so in these events."""
+    rows = events.rows("trial_ended")
+    return dict(zip(events.trial[rows].tolist(), (data["status"] for data in events.data(rows)), strict=True))

@@ -1,0 +1,244 @@
+"""A sweep's result: a picture of its folder at one moment, in pandas."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+
+from caviar.analysis.rates import Clock
+from caviar.analysis.reports import ReportColumns, best_of_each
+from caviar.analysis.savings import Savings, savings
+from caviar.analysis.trials import EventColumns, TrialColumns
+from caviar.errors import CaviarError, UsageError
+from caviar.space import Space
+from caviar.trial import Params, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["finished", "running", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best report of a sweep."""
+
+    trial: int
+    params: Params
+    value: float
+    step: int
+    metrics: Mapping[str, float]
+    """Everything that this trial reported at that step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a sweep folder held at one moment."""
+
+    declaration: Mapping[str, Any]
+    status: Status
+    metrics: pa.Table
+    events: pa.Table
+
+
+class Result:
+    """What a sweep found, finished or still running: a picture of one moment, until `refresh`.
+
+    Made by `load`, and by ``Sweep.run``. All frames are the caller's own: change them as you like.
+    """
+
+    def __init__(self, path: Path, picture: Picture) -> None:
+        self.path = path
+        """The sweep folder."""
+        self._picture = picture
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts().items())
+        return f"Result({str(self.path)!r}, {self.status}: {counts or 'no trials'})"
+
+    @property
+    def status(self) -> Status:
+        """``finished``, ``running``, or ``interrupted``: not finished, and no driver has it in hand."""
+        return self._picture.status
+
+    @property
+    def declaration(self) -> Mapping[str, Any]:
+        """What sweep.json says."""
+        return self._picture.declaration
+
+    @property
+    def metric(self) -> str:
+        """The metric that the sweep watches."""
+        return str(self.declaration["metric"])
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the metric is better."""
+        return bool(self.declaration["mode"] == "max")
+
+    @property
+    def best(self) -> Best:
+        """The best finite value at any step of any trial's main line; ties: the lowest trial, then the earliest
+        step. Raises `CaviarError` if there is none."""
+        best = self._best_of_each
+        if not len(best):
+            raise CaviarError(f"{self.path}: no trial has reported a finite {self.metric!r} yet, so none is best")
+        # argmax and argmin return the first of equals: the lowest trial
+        row = int(best.value.argmax() if self.maximize else best.value.argmin())
+        trial, step = int(best.trial[row]), int(best.step[row])
+        reports = self._main_line
+        here = reports.take((reports.trial == trial) & (reports.step == step))
+        return Best(
+            trial,
+            self.params_of(trial),
+            float(best.value[row]),
+            step,
+            {here.names[code]: float(value) for code, value in zip(here.code, here.value, strict=True)},
+        )
+
+    def top(self, k: int = 10) -> pd.DataFrame:
+        """The ``k`` best trials, best first, each by the best finite value of its main line; ties by number.
+
+        Index ``trial``; columns ``value``, ``step`` (of that value), ``status``, ``params.<name>``. Trials
+        without a finite value are left out.
+        """
+        from caviar.analysis import frames
+
+        if k < 0:
+            raise UsageError(f"top(k={k!r}): needs a number of at least 0")
+        return frames.top_frame(self._trials, self._best_of_each, k, maximize=self.maximize, params=self.params)
+
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, index ``trial``.
+
+        Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
+        0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person stopped it),
+        ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
+        interrupted sweep, trials that were cut off are pending.
+        """
+        from caviar.analysis import frames
+
+        metrics = self._main_line.names or (self.metric,)
+        return frames.trials_frame(self._trials, self._main_line, params=self.params, metrics=metrics)
+
+    def curves(
+        self, tidy: bool = False, *, params: Iterable[str] = (), attempts: Literal["last", "all"] = "last"
+    ) -> pd.DataFrame:
+        """The learning curves: one row a report, sorted by trial and step.
+
+        Columns ``trial``, ``step``, ``time``, one a metric (the sweep's own first, the others by name; NaN where
+        a report lacks it), and ``params.<name>`` for those asked. ``tidy``: one row a value, with columns
+        ``metric`` and ``value`` instead. ``attempts="last"`` keeps each trial's main line: what its last attempt
+        saw, so that earlier attempts count up to the step that it was restored from. ``"all"`` keeps everything
+        and adds the column ``attempt``. An unknown param or choice raises `UsageError`.
+        """
+        from caviar.analysis import frames
+
+        if attempts not in ("last", "all"):
+            raise UsageError(f'curves(attempts={attempts!r}): must be "last" or "all"')
+        asked = frames.known([params] if isinstance(params, str) else params, self.params)
+        reports = self._main_line if attempts == "last" else self._reports
+        return frames.curves_frame(reports, self._trials, tidy=tidy, params=asked, with_attempt=attempts == "all")
+
+    def events(self) -> pd.DataFrame:
+        """What happened, one row an event: ``seq``, ``time``, ``kind``, ``trial``, ``attempt``, ``step`` (dtype
+        Int64, so that they stay whole numbers), and ``data``, a dict whose keys depend on the kind."""
+        from caviar.analysis import frames
+
+        return frames.events_frame(self._events)
+
+    def refresh(self) -> Self:
+        """Read the folder again; returns this result, now a picture of the present."""
+        self.__dict__ = {"path": self.path, "_picture": _read(self.path)}  # and so drops all that was cached
+        return self
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
+
+        Returns where it lies. Raises `CaviarError` if plotly is not installed.
+        """
+        from caviar.analysis.page import write_page
+
+        return write_page(self, path)
+
+    # --- what the command line and the page also want ----------------------------------------------------
+
+    @cached_property
+    def space(self) -> Space:
+        """The space that the sweep was declared with."""
+        return Space.from_dict(self.declaration["space"])
+
+    @cached_property
+    def params(self) -> list[str]:
+        """The names of all params, in the order of the space."""
+        from caviar.analysis import frames
+
+        return frames.param_names(self._trials, self.space)
+
+    def params_of(self, trial: int) -> Params:
+        """The params of one trial, as they were sampled; an unknown trial raises `UsageError`."""
+        trials = self._trials
+        place = int(np.searchsorted(trials.trial, trial))
+        if place == len(trials) or trials.trial[place] != trial:
+            raise UsageError(f"trial {trial!r}: {self.path} has {len(trials)} trials, and none of this number")
+        return trials.params[place]
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state, in the order of a trial's life; states without trials are absent."""
+        found = Counter(self._trials.status.tolist())
+        return {state.value: found[state.value] for state in TrialState if found[state.value]}
+
+    def savings(self) -> Savings:
+        """What early stopping saved."""
+        steps = self.trials()["steps"].to_numpy()
+        return savings(self._trials, steps, self.declaration.get("max_step"))
+
+    def elapsed_s(self) -> float:
+        """The time that the sweep spent in the hands of a driver, over all resumes."""
+        clock = Clock()
+        clock.add(self._events, self._reports.time_us)
+        return clock.elapsed_s()
+
+    # --- the picture, worked out once -----------------------------------------------------------------------
+
+    @cached_property
+    def _events(self) -> EventColumns:
+        return EventColumns(self._picture.events)
+
+    @cached_property
+    def _trials(self) -> TrialColumns:
+        return TrialColumns.of(self._events, alive=self.status == "running")
+
+    @cached_property
+    def _reports(self) -> ReportColumns:
+        return ReportColumns.of(self._picture.metrics, self.metric)
+
+    @cached_property
+    def _main_line(self) -> ReportColumns:
+        return self._reports.main_line(self._trials.restarts)
+
+    @cached_property
+    def _best_of_each(self) -> ReportColumns:
+        return best_of_each(self._main_line.of_metric(self.metric), maximize=self.maximize)
+
+
+def load(path: str | Path) -> Result:
+    """Open a sweep folder, finished or still running, from any process; what is no sweep raises `FolderError`."""
+    return Result(Path(path), _read(Path(path)))
+
+
+def _read(path: Path) -> Picture:
+    from caviar.store.reader import Reader
+
+    reader = Reader(path)
+    # the state first: a sweep that ends in between reads as running, never as finished with trials under way
+    status = reader.state()
+    metrics, events = reader.read()
+    return Picture(reader.declaration, status, metrics, events)

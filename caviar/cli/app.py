@@ -1,0 +1,133 @@
+"""The ``caviar`` command: its group of commands, its errors and its exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+import caviar
+from caviar.errors import CaviarError, UsageError
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses."""
+
+COMMANDS = {
+    "run": "caviar.cli.run",
+    "status": "caviar.cli.watch",
+    "watch": "caviar.cli.watch",
+    "events": "caviar.cli.events",
+    "trials": "caviar.cli.tables",
+    "best": "caviar.cli.tables",
+    "curves": "caviar.cli.tables",
+    "stop": "caviar.cli.stop",
+}
+"""Where each command lives, in the order of the help page."""
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+class Stderr(logging.Handler):
+    """Log lines to what is the standard error at that moment, so that a live view can put them above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+class Commands(click.Group):
+    """The group of commands. Whatever goes wrong becomes one line and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        args = list(sys.argv[1:] if args is None else args)
+        # looked for here, not parsed: it also serves for errors that parsing itself finds
+        debug = "--debug" in args
+        configure_logging(debug)
+        more["standalone_mode"] = False
+        try:
+            status = super().main(args, *rest, **more)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # the reader has seen enough; what is still in the buffer must not raise again at exit
+            _discard_stdout()
+            status = DONE
+        except (click.Abort, KeyboardInterrupt):
+            status = INTERRUPTED
+        except (click.ClickException, CaviarError, OSError) as error:
+            status = report(error, debug=debug)
+        sys.exit(status if isinstance(status, int) else DONE)
+
+
+def report(error: Exception, *, debug: bool) -> int:
+    """Say in one line what is wrong; returns the exit status that goes with it."""
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    status = WRONG_USE if isinstance(error, UsageError) else FAILED
+    text = str(error)
+    if isinstance(error, click.NoSuchOption | click.UsageError):
+        status, text = WRONG_USE, _usage_text(error)
+    elif isinstance(error, click.ClickException):
+        status, text = error.exit_code, error.format_message()
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    click.echo(f"caviar: error: {' '.join(text.split())}", err=True)
+    return status
+
+
+def _usage_text(error: click.UsageError) -> str:
+    where = error.ctx.command_path if error.ctx is not None else "caviar"
+    return f"{error.format_message().rstrip('.')} (see {where} --help)"
+
+
+def _discard_stdout() -> None:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # not a real file: nothing will be flushed into a pipe
+
+
+def configure_logging(debug: bool) -> None:
+    """Warnings go to the standard error in one line each; with ``debug`` also what caviar itself logs below that."""
+    handler = Stderr()
+    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("caviar").setLevel(logging.DEBUG if debug else logging.NOTSET)
+
+
+def debug_option(command: AnyFunction) -> AnyFunction:
+    """``--debug``, which every command takes; `Commands.main` looks for it."""
+    option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+    return option(command)
+
+
+def folder_argument(command: AnyFunction) -> AnyFunction:
+    """``DIR``, the sweep folder, as the parameter ``folder``."""
+    return click.argument("folder", metavar="DIR", type=click.Path())(command)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit status: 0 done; 1 it failed; 2 wrong use; 130 interrupted.",
+)
+@click.version_option(caviar.__version__, prog_name="caviar", message="%(prog)s %(version)s")
+@debug_option
+def main() -> None:
+    """Train many sampled models at once, stop the bad ones early, keep every learning curve.
+
+    DIR is a sweep folder, as `caviar run FILE --out DIR` makes it.
+    """

@@ -1,0 +1,119 @@
+"""``caviar events``: what happened in a sweep, one line an event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from caviar.cli import figures
+from caviar.cli.app import debug_option, folder_argument
+from caviar.cli.table import Form, form_options, print_json
+from caviar.errors import UsageError
+
+
+@click.command()
+@folder_argument
+@click.option("--trial", type=int, help="Only this trial's, with tracebacks in full.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be repeated.")
+@click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
+@form_options(csv=False)
+@debug_option
+def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | None, form: Form | None) -> None:
+    """What happened in DIR: time, kind, trial, and what."""
+    from caviar.analysis.result import load
+    from caviar.cli.tables import check_trials
+
+    result = load(folder)
+    frame = result.events()
+    if kinds:
+        _check_kinds(kinds, set(frame["kind"]))
+        frame = frame[frame["kind"].isin(kinds)]
+    if trial is not None:
+        check_trials(result, (trial,))
+        frame = frame[(frame["trial"] == trial).fillna(False)]
+    if tail is not None:
+        frame = frame.tail(tail)
+    names = [str(name) for name in frame.columns]
+    width = max(map(len, frame["kind"]), default=0)
+    for row in frame.itertuples(index=False, name=None):
+        event = dict(zip(names, row, strict=True))
+        if form == "json":
+            print_json(event)
+            continue
+        when = event["time"].tz_convert(None).isoformat(sep=" ", timespec="milliseconds")
+        of_trial = "" if event["trial"] is _missing() else f"trial {event['trial']}"
+        line = f"{when}  {event['kind'].ljust(width)}  {of_trial.ljust(10)}  {what(event)}"
+        click.echo(line.rstrip())
+        if trial is not None and event["data"].get("error"):
+            click.echo(_indented(event["data"]["error"]))
+
+
+def _missing() -> object:
+    import pandas as pd
+
+    return pd.NA
+
+
+def _check_kinds(kinds: tuple[str, ...], present: set[str]) -> None:
+    from caviar.messages import Recorded
+
+    # what a later version wrote, or an earlier one, is shown as well
+    known = present | {kind.kind for kind in Recorded.__subclasses__()}
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(f"--kind {kind}: no events are of that kind; there are {', '.join(sorted(known))}")
+
+
+def what(event: Mapping[str, Any]) -> str:
+    """What an event says, in one line, without its time, kind and trial."""
+    data: dict[str, Any] = event["data"]
+    step = event["step"]
+    match event["kind"]:
+        case "trial_sampled":
+            return figures.params(data["params"])
+        case "trial_started":
+            again = "" if data.get("restored") is None else f", from step {data['restored']}"
+            return f"attempt {event['attempt']} on {data['worker']}{again}"
+        case "decision":
+            return f"{data['decision']} at step {step} (rung {data['rung']}): {_value(data['value'])}"
+        case "trial_ended":
+            return _end(data, step)
+        case "attempt_failed" | "attempt_lost":
+            return f"attempt {event['attempt']} at step {step}: {data['reason']}"
+        case "checkpointed":
+            return f"step {step}"
+        case "sweep_started":
+            return f"{data['trials']} trials"
+        case "stage_opened":
+            return f"stage {data['stage']}: {', '.join(data['space'].get('params', data['space']))}"
+        case "driver_started":
+            return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
+        case "driver_stopped" | "stop_ordered" | "sweep_ended":
+            return str(data["reason"])
+        case "worker_lost":
+            return f"{data['worker']}: {data['reason']}"
+        case "command_received":
+            return f"{data['command']} {figures.params(data['args'])}".rstrip()
+        case "command_answered":
+            return str(data["text"])
+    return json.dumps(data) if data else ""
+
+
+def _end(data: Mapping[str, Any], step: int) -> str:
+    said = f"{data['status']} at step {step}"
+    if data.get("reason") is not None:
+        said += f": {data['reason']}"
+    if data.get("best") is not None:
+        said += f"; best {_value(data['best'])} at step {data['best_step']}"
+    return said
+
+
+def _value(value: float | str) -> str:
+    return figures.number(value)
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}" for line in text.rstrip().splitlines(keepends=True))

@@ -1,0 +1,131 @@
+"""Trials in this process, on this thread, one at a time: breakpoints, `pdb` and profilers work."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from caviar.errors import TrialStopped
+from caviar.execution.contract import Arrivals, Deliver, Executor, Job
+from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
+from caviar.execution.wire import REPORTS, STARTED, Entry, columns, event
+from caviar.messages import Answer, Command, Launch, Stop
+
+FLUSH_S = 0.1
+"""Reports are delivered no later than at the first report after this."""
+
+
+class Inline(Executor, Link):
+    """Runs trials in this process, one at a time. What they print goes to the screen."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Launch] = deque()
+        self._trial: Trial | None = None
+        self._entries: list[Entry] = []
+        self._rows: list[tuple[float, ...]] = []
+        self._open: tuple[str, ...] | None = None
+        """Metric names of the last entry, while it is open for more reports."""
+        self._delivered_at = 0.0
+        self._shared: list[object] = []
+        self._broken: BaseException | None = None
+
+    # --- the contract ------------------------------------------------------------------------------
+
+    def start(self, job: Job, deliver: Deliver) -> None:
+        self._job = job
+        self._deliver = deliver
+
+    def room(self) -> int:
+        return 0 if self._queue or self._trial is not None else 1
+
+    def send(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Launch():
+                    self._queue.append(command)
+                case Answer(trial, attempt, stop, next_rung, reason):
+                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
+                        if stop:
+                            self._trial.stop(reason or "stopped")
+                        else:
+                            self._trial.answered(next_rung)
+                case Stop(trial, attempt, reason):
+                    self._stop(trial, attempt, reason)
+
+    def poll(self, timeout_s: float) -> None:
+        if not self._queue:
+            return
+        launch = self._queue.popleft()
+        restored = launch.checkpoint[1] if launch.checkpoint else None
+        self._entries.append((STARTED, self.now_us(), launch.trial, launch.attempt, restored))
+        try:
+            self._entries.append(self._train(launch))
+        finally:
+            self._trial, self._open = None, None
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
+        self._flush()
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def close(self) -> None:
+        self._queue.clear()
+
+    def _train(self, launch: Launch) -> Entry:
+        if not self._shared:
+            try:
+                self._shared.append(self._job.setup() if self._job.setup else None)
+            except Exception as error:  # noqa: BLE001 - a trial fails by its setup, as on any worker
+                return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
+        self._trial = Trial(launch, job=self._job, link=self, shared=self._shared[0])
+        return run_attempt(self._trial, self._job)
+
+    def _stop(self, trial: int, attempt: int, reason: str) -> None:
+        if self._trial is not None and self._trial.id == trial:
+            self._trial.stop(reason)
+            return
+        for launch in self._queue:
+            if launch.trial == trial:
+                self._queue.remove(launch)
+                self._entries.append(not_trained(launch, outcome="stopped", reason=reason))
+                self._open = None
+                self._flush()
+                return
+
+    # --- the trial's link --------------------------------------------------------------------------
+
+    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
+        if self._open != names:
+            self._rows = []
+            self._entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, self._rows))
+            self._open = names
+        self._rows.append(row)
+        if time.monotonic() - self._delivered_at > FLUSH_S:
+            self._flush()
+
+    def tell(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._flush()
+
+    def ask(self, trial: Trial, entry: Entry) -> None:
+        self.tell(entry)  # the answer comes through `send` before this returns
+
+    def log(self, trial: Trial, text: str) -> None:
+        with self._job.files.log(trial.id).open("a") as file:
+            file.write(text + "\n")
+
+    def _flush(self) -> None:
+        entries, self._entries = self._entries, []
+        self._open = None
+        self._delivered_at = time.monotonic()
+        happened = [event(entry, "inline") for entry in entries]
+        try:
+            self._deliver(Arrivals(columns(entries), [one for one in happened if one is not None]))
+        except BaseException as error:
+            if self._trial is None:
+                raise
+            self._broken = error  # the sweep's fault, not the trial's: get out of the training function first
+            raise TrialStopped("the sweep ends") from error

@@ -1,0 +1,116 @@
+"""What a training process prints, sorted into one bounded file a trial.
+
+The process writes a mark into its output when a trial begins, so that nothing is attributed to the wrong trial,
+whoever printed it: Python, a C library or a child process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import BinaryIO
+
+LOG_BYTES = 10 * 2**20
+"""A trial's log is cut at this size, and says so."""
+
+_CHUNK_BYTES = 1 << 16
+_PAUSE_S = 0.02
+"""How long little output may wait: every wake-up costs the training process some of its core."""
+
+
+class LogPump:
+    """Reads the output of one training process after another, on a thread of its own for each."""
+
+    def __init__(self, path_of: Callable[[int], Path], *, limit_bytes: int = LOG_BYTES) -> None:
+        self._path_of = path_of
+        self._limit_bytes = limit_bytes
+        self._thread: threading.Thread | None = None
+
+    def attach(self, output: Connection, mark: bytes) -> None:
+        """Take the output of a new process, where ``mark``, a trial's number and a newline begin that trial's."""
+        self._thread = threading.Thread(target=self._pump, args=(output, mark), name="caviar-logs", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait until all that was printed has been written; the process must have ended."""
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _pump(self, output: Connection, mark: bytes) -> None:
+        sorter = _Sorter(mark, self._path_of, self._limit_bytes)
+        with output, suppress(OSError):
+            while data := os.read(output.fileno(), _CHUNK_BYTES):
+                sorter.take(data)
+                if len(data) < _CHUNK_BYTES // 2:
+                    time.sleep(_PAUSE_S)
+        sorter.close()
+
+
+class _Sorter:
+    def __init__(self, mark: bytes, path_of: Callable[[int], Path], limit_bytes: int) -> None:
+        self._mark = mark
+        self._path_of = path_of
+        self._limit_bytes = limit_bytes
+        self._rest = b""
+        """The end of what was read, where a mark may have begun."""
+        self._trial: int | None = None
+        self._file: BinaryIO | None = None
+        self._written = 0
+
+    def take(self, data: bytes) -> None:
+        data = self._rest + data
+        while True:
+            text, mark, after = data.partition(self._mark)
+            if not mark:
+                keep = _begun(text, self._mark)
+                self._write(text[: len(text) - keep])
+                self._rest = text[len(text) - keep :]
+                return
+            number, newline, after = after.partition(b"\n")
+            if not newline:
+                self._write(text)
+                self._rest = mark + number
+                return
+            self._write(text)
+            self._next(int(number))
+            data = after
+
+    def close(self) -> None:
+        self._write(self._rest)
+        self._rest = b""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _next(self, trial: int) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._trial, self._file = trial, None
+
+    def _write(self, text: bytes) -> None:
+        if not text or self._trial is None:
+            return
+        if self._file is None:
+            path = self._path_of(self._trial)
+            self._file = path.open("ab", buffering=0)
+            self._written = self._file.tell()
+        room = self._limit_bytes - self._written
+        if room <= 0:
+            return
+        self._written += len(text)
+        self._file.write(text[:room])
+        if len(text) > room:
+            self._file.write(b"\n[caviar: what it printed past %d bytes is dropped]\n" % self._limit_bytes)
+
+
+def _begun(text: bytes, mark: bytes) -> int:
+    """How many of the last bytes of ``text`` may be the beginning of a mark."""
+    for size in range(min(len(mark) - 1, len(text)), 0, -1):
+        if text.endswith(mark[:size]):
+            return size
+    return 0

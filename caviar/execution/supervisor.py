@@ -1,0 +1,264 @@
+"""A supervisor of one training process: feeds it trials, gathers what it sends, replaces it when it dies.
+
+It lives in a process of its own beside the training process, so that it answers whatever that one does. Ray's
+worker actor is a supervisor with a name; nothing here knows Ray.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from caviar.execution import preload
+from caviar.execution.birth import TrainingProcess, prepare_fork_server
+from caviar.execution.contract import TrialFiles
+from caviar.execution.logs import LogPump
+from caviar.execution.process import LAUNCH, RECALL, STOP
+from caviar.execution.resources import Resources
+from caviar.execution.training import not_trained
+from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, Entry, columns, pack, pack_launch
+from caviar.messages import Launch
+
+UNACKNOWLEDGED_ROWS = 4_000_000
+"""Past this many reports that the driver has not committed, the training process has to wait."""
+
+BIRTHS_WITHOUT_A_TRIAL = 3
+"""So many training processes in a row that die before they began a trial: the next trial is charged for it."""
+
+Order = tuple[Any, ...]
+"""What the driver wants done: (LAUNCH, [launch, ...]), or an ANSWER, STOP or RECALL as in `process`."""
+
+
+class Supervisor:
+    """One training process and the trials that are in its hand."""
+
+    def __init__(self, pickled_job: bytes, *, resources: Resources, files: TrialFiles) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="caviar-", ignore_cleanup_errors=True)
+        self._job_file = str(Path(self._folder.name, "job.pickle"))
+        preload.write_job(pickled_job, Path(self._job_file))
+        self._one_trial_each = resources.fresh_process
+        self._changed = threading.Condition()
+        """Guards everything below."""
+        self._queue: deque[Launch] = deque()
+        """Not yet handed to the training process."""
+        self._handed: dict[int, Launch] = {}
+        """Handed to it and not begun, in order."""
+        self._running: Launch | None = None
+        self._running_step = 0
+        self._orders: deque[Order] = deque()
+        """For the training process, sent by a thread of their own: its pipe may be full."""
+        self._outbox: deque[tuple[int, list[Entry]]] = deque()
+        """(batch number, entries), kept until acknowledged."""
+        self._fresh: list[Entry] = []
+        """Entries of no batch yet."""
+        self._batch = 0
+        self._rows_waiting = 0
+        self._urgent = False
+        self._nudged = False
+        self._returned_at = 0.0
+        self._request = 0
+        self._idle_births = 0
+        self._closed = False
+        self._logs = LogPump(files.log)
+        prepare_fork_server(self._job_file, threads=resources.threads)
+        self._training = self._bear()
+        for target in (self._send_orders, self._watch):
+            threading.Thread(target=target, name=f"caviar{target.__name__}", daemon=True).start()
+
+    # --- the driver's side -------------------------------------------------------------------------
+
+    def exchange(
+        self,
+        number: int,
+        orders: list[Order],
+        *,
+        received: int,
+        acknowledged: int,
+        interval_s: float,
+        hold_s: float,
+    ) -> list[tuple[int, list[tuple[Any, ...]], list[Entry]]]:
+        """Take orders and wait for something to tell: at once if it is urgent, at most every ``interval_s`` if it
+        is not, and after ``hold_s`` in any case.
+
+        A request with a ``number`` that was already seen brings no new orders: its reply was lost. Returns the
+        batches after ``received`` as (number, blocks of reports, other entries).
+        """
+        with self._changed:
+            if number > self._request:
+                self._request = number
+                self._obey(orders)
+            while self._outbox and self._outbox[0][0] <= acknowledged:
+                self._rows_waiting -= _row_count(self._outbox.popleft()[1])
+                self._changed.notify_all()
+            resend = bool(self._outbox) and self._outbox[-1][0] > received
+            self._wait(resend, interval_s, hold_s)
+            self._returned_at = time.monotonic()
+            self._urgent = self._nudged = False
+            if self._fresh:
+                self._batch += 1
+                self._outbox.append((self._batch, self._fresh))
+                self._fresh = []
+            batches = [batch for batch in self._outbox if batch[0] > received]
+        return [
+            (
+                batch,
+                [pack(block) for block in columns(entries)],
+                [entry for entry in entries if entry[0] != REPORTS],
+            )
+            for batch, entries in batches
+        ]
+
+    def nudge(self) -> None:
+        """Let the exchange that waits return at once: the driver has orders."""
+        with self._changed:
+            self._nudged = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the training process and everything that it started."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._training.end()
+        self._logs.close()
+        self._folder.cleanup()
+
+    def _wait(self, resend: bool, interval_s: float, hold_s: float) -> None:
+        deadline = time.monotonic() + hold_s
+        while not (resend or self._urgent or self._nudged or self._closed):
+            now = time.monotonic()
+            until = min(deadline, self._returned_at + interval_s) if self._fresh else deadline
+            if until <= now:
+                return
+            self._changed.wait(until - now)
+
+    def _obey(self, orders: list[Order]) -> None:
+        for order in orders:
+            match order:
+                case (kind, launches) if kind == LAUNCH:
+                    self._queue.extend(Launch(*launch) for launch in launches)
+                case (kind, trial, attempt, reason) if kind == STOP:
+                    queued = next(
+                        (one for one in self._queue if (one.trial, one.attempt) == (trial, attempt)), None
+                    )
+                    if queued is None:
+                        self._orders.append(order)
+                    else:
+                        self._queue.remove(queued)
+                        self._fresh.append(not_trained(queued, outcome="stopped", reason=reason))
+                        self._urgent = True
+                case (kind, count) if kind == RECALL:
+                    back = [self._queue.pop().trial for _ in range(min(count, len(self._queue)))]
+                    if back:
+                        self._fresh.append((BACK, back))
+                        self._urgent = True
+                    if len(back) < count:
+                        self._orders.append((RECALL, count - len(back)))
+                case _:
+                    self._orders.append(order)
+        self._feed()
+
+    # --- the training process's side ---------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Hand trials over: all of them, or one at a time where each gets a process of its own."""
+        launches = list(self._queue)
+        if self._one_trial_each:
+            launches = launches[:1] if self._running is None and not self._handed else []
+        if launches:
+            for launch in launches:
+                self._queue.popleft()
+                self._handed[launch.trial] = launch
+            self._orders.append((LAUNCH, [pack_launch(launch) for launch in launches]))
+        self._changed.notify_all()
+
+    def _send_orders(self) -> None:
+        while True:
+            with self._changed:
+                while not self._orders:
+                    if self._closed:
+                        return
+                    self._changed.wait()
+                order, training = self._orders.popleft(), self._training
+            with suppress(OSError):  # it died: `_watch` sees to it, and to what it had in hand
+                training.connection.send(order)
+
+    def _watch(self) -> None:
+        """Take what the training process sends; when it is gone, see to its trial and start another."""
+        while True:
+            with self._changed:
+                while self._rows_waiting > UNACKNOWLEDGED_ROWS and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+            try:
+                entries = self._training.connection.recv()
+            except (EOFError, OSError):
+                self._replace()
+            else:
+                self._gather(entries)
+
+    def _gather(self, entries: list[Entry]) -> None:
+        with self._changed:
+            for entry in entries:
+                kind = entry[0]
+                if kind == REPORTS:
+                    self._rows_waiting += len(entry[5])
+                    self._running_step = int(entry[5][-1][0])
+                elif kind == STARTED:
+                    self._running = self._handed.pop(entry[2], None)
+                    self._running_step = entry[4] or 0
+                    self._idle_births = 0
+                elif kind == ENDED:
+                    self._handed.pop(entry[2], None)
+                    self._running = None
+                elif kind == RUNG:
+                    self._urgent = True
+                elif kind == BACK:
+                    for trial in entry[1]:
+                        self._handed.pop(trial, None)
+                    self._urgent = True
+            self._fresh.extend(entries)
+            if self._running is None and not self._handed:
+                self._urgent = True  # it has nothing to do
+            self._changed.notify_all()
+
+    def _replace(self) -> None:
+        cause = self._training.bury()
+        with self._changed:
+            if self._closed:
+                return
+            self._orders.clear()
+            self._queue.extendleft(reversed(self._handed.values()))
+            self._handed.clear()
+            victim, step = self._running, self._running_step
+            self._running = None
+            if victim is None and not (self._one_trial_each and self._training.returned):
+                self._idle_births += 1
+                if self._idle_births >= BIRTHS_WITHOUT_A_TRIAL and self._queue:
+                    victim, step = self._queue.popleft(), 0
+            if victim is not None:
+                reason = f"its training process {cause}"
+                ids = (time.time_ns() // 1000, victim.trial, victim.attempt, step)
+                self._fresh.append((ENDED, *ids, "failed", reason, reason, None, None, None))
+                self._urgent = True
+            training = self._bear()
+            self._training.connection.close()
+            self._training = training
+            self._feed()
+
+    def _bear(self) -> TrainingProcess:
+        mark = b"\0caviar:%s:" % secrets.token_hex(8).encode()
+        training = TrainingProcess(self._job_file, log_mark=mark)
+        self._logs.attach(training.output, mark)
+        return training
+
+
+def _row_count(entries: list[Entry]) -> int:
+    return sum(len(entry[5]) for entry in entries if entry[0] == REPORTS)

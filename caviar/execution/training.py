@@ -1,0 +1,319 @@
+"""The trial as a training function sees it, and what running one attempt means, wherever it runs."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from caviar.errors import MetricError, TrialStopped
+from caviar.execution.contract import Job
+from caviar.execution.wire import ENDED, RUNG, SAVED, Entry
+from caviar.messages import Launch
+
+RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
+
+
+class Link(ABC):
+    """What connects a trial with whoever runs it."""
+
+    @abstractmethod
+    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
+        """Take a report: ``row`` is (step, time_us, value, ...). Returns at once."""
+
+    @abstractmethod
+    def tell(self, entry: Entry) -> None:
+        """Send an entry, after every report so far."""
+
+    @abstractmethod
+    def ask(self, trial: Trial, entry: Entry) -> None:
+        """Send a RUNG entry and wait for its answer, which `Trial.answered` or `Trial.stop` was given."""
+
+    @abstractmethod
+    def log(self, trial: Trial, text: str) -> None:
+        """Write a line to the trial's log."""
+
+
+class Trial:
+    """One attempt of one trial, as its training function sees it."""
+
+    def __init__(self, launch: Launch, *, job: Job, link: Link, shared: object) -> None:
+        self._launch = launch
+        self._job = job
+        self._link = link
+        self._shared = shared
+        self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
+        self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
+        self._step = self._restored_step
+        self._saved_step = self._restored_step
+        self._loop_step: int | None = None
+        self._next_rung = launch.next_rung
+        self._seq = 0
+        self._names_known: set[tuple[str, ...]] = set()
+        self._names_here: tuple[str, ...] = ()
+        """Metrics reported at the current step, so that none is reported twice."""
+        self._stop_reason: str | None = None
+        """Set from outside, at any moment, by whoever runs the trial."""
+        self._ending: tuple[str, str | None] | None = None
+        """(outcome, reason) once the trial has been told to end: every further report raises."""
+        self._metric_seen = launch.checkpoint is not None
+        self._value: float | None = None
+        self._best: float | None = None
+        self._best_step: int | None = None
+
+    # --- what it is --------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int:
+        """The trial's number within its sweep, from 0."""
+        return self._launch.trial
+
+    @property
+    def attempt(self) -> int:
+        """Which launch of the trial this is, from 0."""
+        return self._launch.attempt
+
+    @property
+    def seed(self) -> int:
+        """A seed below 2**32 that depends on the sweep's seed and the trial's number alone."""
+        return self._launch.seed
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The chosen values, read-only."""
+        return self._params
+
+    @property
+    def shared(self) -> Any:
+        """What ``setup`` returned in this process; None without one."""
+        return self._shared
+
+    @property
+    def step(self) -> int:
+        """The last step reported, or restored from; 0 at the beginning."""
+        return self._step
+
+    @property
+    def max_step(self) -> int | None:
+        """The step at which the trial is complete; None: it ends when the function returns."""
+        return self._job.max_step
+
+    @property
+    def restored(self) -> Path | None:
+        """The folder of the checkpoint to go on from, or None at the beginning."""
+        checkpoint = self._launch.checkpoint
+        return None if checkpoint is None else self._job.files.restore(self.id, checkpoint)
+
+    def __repr__(self) -> str:
+        return f"<Trial {self.id}, attempt {self.attempt}, step {self._step}>"
+
+    # --- what it does ------------------------------------------------------------------------------
+
+    def steps(self) -> Iterator[int]:
+        """The steps to train: from the restored step + 1 to ``max_step``, or without end if that is None."""
+        step = self._restored_step
+        last = math.inf if self._job.max_step is None else self._job.max_step
+        try:
+            while step < last:
+                step += 1
+                self._boundary()
+                self._loop_step = step
+                yield step
+        finally:
+            self._loop_step = None
+
+    def report(self, step: int | None = None, **metrics: Any) -> None:
+        """Store metrics of one step; a few microseconds, and a wait only where the scheduler decides.
+
+        ``step``: where it is not the loop's step, or the last one + 1; it must not shrink. Metrics are numbers:
+        Python's, numpy's, 0-d arrays and tensors; NaN and infinities are stored. Raises `MetricError` for
+        anything else, a reserved name, or a metric reported twice at one step; raises `TrialStopped` when the
+        trial is to end, and again at every later report.
+        """
+        self._boundary()
+        if step is None:
+            step = self._step + 1 if self._loop_step is None else self._loop_step
+        elif type(step) is not int:
+            step = _as_step(step)
+        if step < self._step:
+            raise MetricError(
+                f"report(step={step}): the last report was of step {self._step}; steps must not shrink"
+            )
+        job = self._job
+        if job.max_step is not None and step > job.max_step:
+            self._end("returned", None)
+        names = tuple(metrics)
+        if names not in self._names_known:
+            self._check_names(names)
+        values = [value if type(value) is float else as_number(name, value) for name, value in metrics.items()]
+        if step == self._step and self._seq:
+            twice = [name for name in names if name in self._names_here]
+            if twice:
+                raise MetricError(f"report({twice[0]}=...): step {step} already has a value of {twice[0]!r}")
+            self._names_here += names
+        else:
+            self._names_here = names
+        self._link.report(self, names, (step, time.time_ns() // 1000, *values))
+        self._seq += 1
+        self._step = step
+        if job.metric in metrics:
+            self._judge(step, values[names.index(job.metric)])
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps."""
+        every = self._job.checkpoint_every
+        return every is not None and self._step // every > self._saved_step // every
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Path]:
+        """A folder to save the training state of the last reported step in.
+
+        It is kept as a whole when the block ends, and not at all if the block raises.
+        """
+        step = self._step
+        if not self._seq and not self._restored_step:
+            raise MetricError("checkpoint(): report a step first; a checkpoint is of the last reported step")
+        with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
+            yield folder
+        self._saved_step = step
+        self._link.tell((SAVED, time.time_ns() // 1000, self.id, self.attempt, step))
+
+    def log(self, text: str) -> None:
+        """Write a line to the trial's log, beside what it prints."""
+        self._link.log(self, text)
+
+    # --- what those who run it do ------------------------------------------------------------------
+
+    @property
+    def reports(self) -> int:
+        """How many reports this attempt has made: the ``seq`` of the next one."""
+        return self._seq
+
+    def stop(self, reason: str) -> None:
+        """End the trial at its next step boundary. Safe from another thread."""
+        self._stop_reason = reason
+
+    def answered(self, next_rung: int | None) -> None:
+        """The scheduler lets it go on to ``next_rung``."""
+        self._next_rung = next_rung
+
+    def ended(self, error: BaseException | None) -> Entry:
+        """The ENDED entry, after the training function returned or raised ``error``."""
+        reason: str | None = None
+        trace: str | None = None
+        if self._ending is not None:  # the decision counts, not what the function made of it
+            outcome, reason = self._ending
+        elif isinstance(error, TrialStopped):
+            outcome, reason = "stopped", "the training function raised TrialStopped"
+        elif error is not None:
+            outcome, reason, trace = "failed", one_line(error), format_error(error)
+        elif not self._metric_seen:
+            outcome, reason = "failed", self._no_metric()
+        else:
+            outcome = "returned"
+        now_us = time.time_ns() // 1000
+        ids = (self.id, self.attempt, self._step)
+        return (ENDED, now_us, *ids, outcome, reason, trace, self._value, self._best, self._best_step)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _boundary(self) -> None:
+        if self._ending is not None:
+            raise TrialStopped(self._ending[1] or "the trial has reached max_step")
+        if self._stop_reason is not None:
+            self._end("stopped", self._stop_reason)
+
+    def _end(self, outcome: str, reason: str | None) -> None:
+        self._ending = (outcome, reason)
+        raise TrialStopped(reason or "the trial has reached max_step")
+
+    def _judge(self, step: int, value: float) -> None:
+        self._metric_seen = True
+        self._value = value
+        if math.isfinite(value):
+            best = self._best
+            if best is None or (value < best if self._job.minimize else value > best):
+                self._best, self._best_step = value, step
+        elif self._job.stop_on_nan:
+            self._end("stopped", "diverged")
+        if self._next_rung is not None and step >= self._next_rung:
+            if self._job.max_step is not None and step >= self._job.max_step:
+                return  # at max_step it is complete: nothing is left to decide
+            self._link.ask(self, (RUNG, self.id, self.attempt, step, value))
+            if self._stop_reason is not None:
+                self._end("stopped", self._stop_reason)
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        if not names:
+            raise MetricError("report(): needs at least one metric, as in report(loss=0.5)")
+        for name in names:
+            if name in RESERVED_METRICS:
+                allowed = ", ".join(sorted(RESERVED_METRICS))
+                raise MetricError(f"report({name}=...): the names {allowed} are caviar's own; choose another")
+        self._names_known.add(names)
+
+    def _no_metric(self) -> str:
+        seen = sorted({name for names in self._names_known for name in names})
+        told = f"; it reported {', '.join(seen)}" if seen else ""
+        return f"no report of {self._job.metric}{told}"
+
+
+def run_attempt(trial: Trial, job: Job) -> Entry:
+    """Run the training function to its end, whatever that is, and say how it ended (an ENDED entry)."""
+    try:
+        job.train(trial)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - sys.exit and TrialStopped are ends of a trial too
+        return trial.ended(error)
+    return trial.ended(None)
+
+
+def not_trained(launch: Launch, *, outcome: str, reason: str, error: BaseException | None = None) -> Entry:
+    """The ENDED entry of an attempt whose training function was never called."""
+    step = launch.checkpoint[1] if launch.checkpoint else 0
+    trace = None if error is None else format_error(error)
+    now_us = time.time_ns() // 1000
+    return (ENDED, now_us, launch.trial, launch.attempt, step, outcome, reason, trace, None, None, None)
+
+
+def as_number(name: str, value: Any) -> float:
+    """A metric's value as a float; what is no number raises `MetricError` that names the metric."""
+    if not isinstance(value, str | bytes | complex):
+        try:
+            if getattr(value, "ndim", 0) == 0:
+                return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    shape = getattr(value, "shape", None)
+    what = f"{type(value).__name__} of shape {tuple(shape)}" if shape else f"{type(value).__name__} {value!r:.60}"
+    raise MetricError(f"report({name}=...): needs a number (or a 0-d array), got {what}")
+
+
+def _as_step(step: Any) -> int:
+    try:
+        return int(step.__index__())
+    except AttributeError:
+        raise MetricError(f"report(step={step!r:.60}): needs a whole number") from None
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: its type and the first line of its text."""
+    text = str(error).strip().splitlines()
+    name = type(error).__name__
+    return f"{name}: {text[0]}"[:300] if text else name
+
+
+def format_error(error: BaseException) -> str:
+    """The traceback in full, from the training function on: caviar's own frames above it are left out."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))

@@ -1,0 +1,87 @@
+"""How reports and events travel from a training process to the driver.
+
+A training process sends frames: lists of plain tuples, which pickle several times faster than records. Its
+supervisor turns the reports of many trials into columns; the driver makes events of the rest.
+
+The first item of an entry says what it is:
+
+    REPORTS  trial, attempt, first seq, names, rows of (step, time_us, value, ...)
+    STARTED  time_us, trial, attempt, restored
+    RUNG     trial, attempt, step, value
+    SAVED    time_us, trial, attempt, step
+    ENDED    the fields of `AttemptEnded`, in order
+    BACK     trials that were in hand and are given back unstarted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from caviar.messages import AttemptEnded, Checkpointed, Event, Launch, Reports, RungReached, TrialStarted
+
+REPORTS, STARTED, RUNG, SAVED, ENDED, BACK = range(6)
+
+Entry = tuple[Any, ...]
+
+
+def columns(entries: Iterable[Entry]) -> list[Reports]:
+    """The REPORTS among entries, as one block for each set of metric names."""
+    by_names: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        if entry[0] == REPORTS:
+            by_names.setdefault(entry[4], []).append(entry)
+    return [_block(names, runs) for names, runs in by_names.items()]
+
+
+def _block(names: tuple[str, ...], runs: Sequence[Entry]) -> Reports:
+    rows: list[tuple[float, ...]] = []
+    for run in runs:
+        rows.extend(run[5])
+    table = np.array(rows, dtype=np.float64)  # steps and microseconds are exact below 2**53
+    counts = np.array([len(run[5]) for run in runs])
+    heads = np.array([run[1:4] for run in runs], dtype=np.int64)  # trial, attempt, first seq
+    trial, attempt, first = np.repeat(heads, counts, axis=0).T
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Reports(
+        names=names,
+        trial=np.ascontiguousarray(trial),
+        attempt=np.ascontiguousarray(attempt),
+        seq=first + within,
+        step=table[:, 0].astype(np.int64),
+        time_us=table[:, 1].astype(np.int64),
+        values=np.ascontiguousarray(table[:, 2:]),
+    )
+
+
+def event(entry: Entry, worker: str) -> Event | None:
+    """The event that an entry stands for; None for reports and for what is given back."""
+    kind = entry[0]
+    if kind == STARTED:
+        return TrialStarted(entry[1], entry[2], entry[3], worker, entry[4])
+    if kind == RUNG:
+        return RungReached(*entry[1:])
+    if kind == SAVED:
+        return Checkpointed(*entry[1:])
+    if kind == ENDED:
+        return AttemptEnded(*entry[1:])
+    return None
+
+
+def pack(block: Reports) -> tuple[Any, ...]:
+    """A block as a tuple, for the way to the driver; ``Reports(*packed)`` unpacks it."""
+    return block.names, block.trial, block.attempt, block.seq, block.step, block.time_us, block.values
+
+
+def pack_launch(launch: Launch) -> tuple[Any, ...]:
+    """A launch as a tuple, for the way to a worker; ``Launch(*packed)`` unpacks it."""
+    return (
+        launch.trial,
+        launch.attempt,
+        launch.params,
+        launch.seed,
+        launch.next_rung,
+        launch.checkpoint,
+    )

@@ -1,0 +1,84 @@
+"""ASHA, the asynchronous successive halving algorithm, in its stopping form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.rung import GeometricRungs, Rung, Rungs, check_reduction_factor, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Asha(Scheduler):
+    """At each rung, lets a trial go on if it is among the best so far there; nobody ever waits for others.
+
+    Rungs lie at ``grace_steps * reduction_factor**k``, k = 0, 1, …, below max_step; without a max_step there is
+    no last one, and a max_step of at most grace_steps leaves none. A trial goes on if its loss is among the best
+    ``max(1, floor(n / reduction_factor))`` of the n losses seen at the rung, its own included. So the first one
+    to arrive always goes on. One that stops cannot come back, as it can in the paper's Algorithm 2, where the
+    trial would have to be paused instead.
+
+    ``grace_steps``: no trial stops before this step. ``reduction_factor``: above 1; about one in so many goes on
+    at each rung. It need not be whole: fractional rungs are rounded to the nearest step, and always rise.
+
+    Ties with the last loss that is good enough go on. Non-finite losses arrive as ``inf``, a loss like any other
+    and the worst: they count among the n, and they tie with each other, so one goes on exactly where fewer
+    finite losses were seen than may go on. Which trials go on depends on the order in which they arrive.
+
+    Costs O(log n) for the n-th trial at a rung, and about 32 bytes for each trial at each rung it reached.
+    Wrong arguments raise `UsageError`.
+
+    Source: Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht and Talwalkar, "A System for Massively
+    Parallel Hyperparameter Tuning", MLSys 2020, arXiv:1810.05934.
+    """
+
+    name: ClassVar[str] = "asha"
+    grace_steps: int = 1
+    reduction_factor: float = 3
+
+    def __post_init__(self) -> None:
+        check_whole("Asha", grace_steps=self.grace_steps)
+        check_reduction_factor("Asha", self.reduction_factor)
+
+    def begin(self, *, max_step: int | None) -> Judge:
+        rungs = GeometricRungs(self.grace_steps, self.reduction_factor, max_step=max_step)
+        return AshaJudge(rungs, self.reduction_factor)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        return {"name": self.name, "grace_steps": self.grace_steps, "reduction_factor": self.reduction_factor}
+
+
+class AshaJudge(Judge):
+    """Judges against all losses seen at the same rung; of a trial it keeps nothing but those."""
+
+    __slots__ = ("_reduction_factor", "_rungs", "_seen")
+
+    def __init__(self, rungs: Rungs, reduction_factor: float) -> None:
+        self._rungs = rungs
+        self._reduction_factor = reduction_factor
+        self._seen: dict[int, Rung] = {}
+
+    def first_rung(self, trial: int) -> int | None:
+        return self._rungs.first
+
+    def rung_after(self, trial: int, rung: int) -> int | None:
+        return self._rungs.after(rung)
+
+    def decide(self, trial: int, rung: int, loss: float) -> Verdict:
+        seen = self._seen.get(rung)
+        # among the best k, itself counted: fewer than k of the others are lower, so the k-th of them is not
+        if seen is None or loss <= seen.kth_lowest(self._places(len(seen) + 1)):
+            return Verdict.CONTINUE
+        return Verdict.STOP
+
+    def observe(self, trial: int, rung: int, loss: float) -> None:
+        seen = self._seen.get(rung)
+        if seen is None:
+            seen = self._seen[rung] = Rung()
+        seen.add(loss, self._places(len(seen) + 1))
+
+    def _places(self, n: int) -> int:
+        """How many of n may go on. One more trial adds at most one, as reduction_factor is above 1."""
+        return int(n / self._reduction_factor) or 1

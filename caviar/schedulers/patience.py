@@ -1,0 +1,89 @@
+"""Stops trials that no longer improve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.rung import RegularRungs, check_number, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Patience(Scheduler):
+    """Stops a trial that has not improved for a while; trials are not compared with each other.
+
+    A trial is judged at ``grace_steps`` and then every ``every`` steps, below max_step. Its loss there improves
+    if it is lower by more than ``min_delta`` than the last one that improved, so that small improvements add
+    up; the first one judged counts as an improvement, whatever it is. A trial stops at the ``patience``-th
+    judged step in a row that does not improve.
+
+    ``patience``: judged steps. ``min_delta``: in the metric's own units. ``grace_steps``: the first step that is
+    judged. ``every``: steps between those judged, at each of which `report` waits for an answer. A training
+    function that reports every 10 steps wants ``every=10, grace_steps=10``: a report that passed several judged
+    steps counts at each of them with the same loss, and so uses up the patience.
+
+    Ties do not improve. Non-finite losses arrive as ``inf``: they do not improve, and any finite loss improves
+    on them. Costs O(1); nothing is kept of a trial that ended. Wrong arguments raise `UsageError`.
+
+    Source: Goodfellow, Bengio and Courville, "Deep Learning", MIT Press 2016, algorithm 7.1, with a threshold.
+    """
+
+    name: ClassVar[str] = "patience"
+    patience: int
+    min_delta: float = 0.0
+    _: KW_ONLY
+    grace_steps: int = 1
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole("Patience", patience=self.patience, grace_steps=self.grace_steps, every=self.every)
+        check_number("Patience", min_delta=self.min_delta)
+
+    def begin(self, *, max_step: int | None) -> Judge:
+        rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
+        return PatienceJudge(rungs, self.patience, min_delta=self.min_delta)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "patience": self.patience,
+            "min_delta": self.min_delta,
+            "grace_steps": self.grace_steps,
+            "every": self.every,
+        }
+
+
+class PatienceJudge(Judge):
+    """Keeps two numbers of each running trial: the last loss that improved, and the judged steps since."""
+
+    __slots__ = ("_min_delta", "_patience", "_rungs", "_running")
+
+    def __init__(self, rungs: RegularRungs, patience: int, *, min_delta: float) -> None:
+        self._rungs = rungs
+        self._patience = patience
+        self._min_delta = min_delta
+        self._running: dict[int, tuple[float, int]] = {}
+
+    def first_rung(self, trial: int) -> int | None:
+        return self._rungs.first
+
+    def rung_after(self, trial: int, rung: int) -> int | None:
+        return self._rungs.after(rung)
+
+    def decide(self, trial: int, rung: int, loss: float) -> Verdict:
+        return Verdict.STOP if self._count(trial, loss)[1] >= self._patience else Verdict.CONTINUE
+
+    def observe(self, trial: int, rung: int, loss: float) -> None:
+        self._running[trial] = self._count(trial, loss)
+
+    def forget(self, trial: int) -> None:
+        self._running.pop(trial, None)
+
+    def _count(self, trial: int, loss: float) -> tuple[float, int]:
+        before = self._running.get(trial)
+        # two infs differ by NaN, which is not above min_delta: no improvement, as it should be
+        if before is None or before[0] - loss > self._min_delta:
+            return loss, 0
+        return before[0], before[1] + 1

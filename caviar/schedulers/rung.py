@@ -1,0 +1,135 @@
+"""Rungs: where they lie, what was seen at one of them, and the arguments that place them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from heapq import heappush, heappushpop
+from typing import Protocol, TypeGuard
+
+from caviar.errors import UsageError
+
+
+class Rung:
+    """Values seen at one rung, the lowest k of them apart from the rest, so that their order costs O(log n).
+
+    Two heaps: the lowest k, with the largest of them on top, and the rest, with the smallest on top. The split k
+    is the caller's; it starts at 1 and grows by at most one a value, and no question is asked far from it.
+    Memory: about 32 bytes a value (a float and its place in a list).
+    """
+
+    __slots__ = ("_lowest", "_rest")
+
+    def __init__(self) -> None:
+        # heapq knows smallest-first heaps only, so this one holds negated values
+        self._lowest: list[float] = []
+        self._rest: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._lowest) + len(self._rest)
+
+    def kth_lowest(self, k: int) -> float:
+        """The k-th lowest value, for k at the split or one past it; ``inf`` where fewer were seen. O(1)."""
+        if k <= len(self._lowest):
+            return -self._lowest[0]
+        return self._rest[0] if self._rest else math.inf
+
+    def add(self, value: float, k: int) -> None:
+        """Count a value; from now on the split is ``k``: what it was, or one more. O(log n)."""
+        if k > len(self._lowest):
+            heappush(self._lowest, -heappushpop(self._rest, value))
+        else:
+            heappush(self._rest, -heappushpop(self._lowest, -value))
+
+
+class Rungs(Protocol):
+    """Steps at which a trial is judged, rising."""
+
+    first: int | None
+    """The first of them, or None: there is none."""
+
+    def after(self, rung: int) -> int | None:
+        """The rung that follows ``rung``, or None: there is none. ``rung`` must be one of them."""
+
+
+class ListedRungs:
+    """Exactly these rungs."""
+
+    __slots__ = ("_after", "first")
+
+    def __init__(self, rungs: Sequence[int]) -> None:
+        self.first: int | None = rungs[0] if rungs else None
+        self._after: dict[int, int | None] = dict(zip(rungs, [*rungs[1:], None], strict=False))
+
+    def after(self, rung: int) -> int | None:
+        return self._after[rung]
+
+
+class GeometricRungs:
+    """Rungs at ``grace_steps * reduction_factor**k`` for k = 0, 1, …, below ``max_step`` (None: without end).
+
+    A fractional reduction_factor gives fractional rungs: each is rounded to the nearest step, and to the step
+    after the previous rung where that is higher, so that rungs always rise.
+    """
+
+    __slots__ = ("_after", "_grace_steps", "_limit", "_power", "_reduction_factor", "_top", "first")
+
+    def __init__(self, grace_steps: int, reduction_factor: float, *, max_step: int | None) -> None:
+        self._grace_steps = grace_steps
+        self._reduction_factor = reduction_factor
+        self._limit = math.inf if max_step is None else max_step
+        self.first: int | None = grace_steps if grace_steps < self._limit else None
+        # rungs are found as they are asked for: without a max_step there is no last one
+        self._after: dict[int, int | None] = {}
+        self._top = self.first
+        self._power = 0
+
+    def after(self, rung: int) -> int | None:
+        while self._top is not None and self._top <= rung:
+            self._power += 1
+            below = self._top
+            exact = self._grace_steps * self._reduction_factor**self._power
+            # compared before it is rounded: an enormous factor gives inf, which cannot be
+            following = max(round(exact), below + 1) if exact < self._limit else self._limit
+            self._top = int(following) if following < self._limit else None
+            self._after[below] = self._top
+        return self._after[rung]
+
+
+class RegularRungs:
+    """Rungs at ``grace_steps`` and then every ``every`` steps, below ``max_step`` (None: without end)."""
+
+    __slots__ = ("_every", "_limit", "first")
+
+    def __init__(self, grace_steps: int, every: int, *, max_step: int | None) -> None:
+        self._every = every
+        self._limit = math.inf if max_step is None else max_step
+        self.first: int | None = grace_steps if grace_steps < self._limit else None
+
+    def after(self, rung: int) -> int | None:
+        following = rung + self._every
+        return following if following < self._limit else None
+
+
+def check_whole(scheduler: str, **arguments: object) -> None:
+    """Raise `UsageError` unless each argument is an int of at least 1."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"{scheduler}({name}={value!r}): needs a whole number (int) of at least 1")
+
+
+def check_number(scheduler: str, **arguments: object) -> None:
+    """Raise `UsageError` unless each argument is an int or float, finite and not negative."""
+    for name, value in arguments.items():
+        if not _is_finite(value) or value < 0:
+            raise UsageError(f"{scheduler}({name}={value!r}): needs a finite number of at least 0")
+
+
+def check_reduction_factor(scheduler: str, value: object) -> None:
+    """Raise `UsageError` unless ``value`` is an int or float, finite and above 1."""
+    if not _is_finite(value) or value <= 1:
+        raise UsageError(f"{scheduler}(reduction_factor={value!r}): needs a finite number above 1")
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf

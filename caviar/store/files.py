@@ -1,0 +1,133 @@
+"""The file-system operations that the recorder's promises rest on, and `create`, the primitive built from them.
+
+They are methods of one small class, so that a test can stand between the recorder and the disk: stop at any
+single operation, fail it, or drop what was not synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from caviar.errors import FolderError
+
+
+class Files:
+    """The real file system. Every operation raises `OSError` when it fails; none is retried here."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make one folder, which must not exist."""
+        path.mkdir()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a new file and bring it to the disk. A name that is taken raises `FileExistsError`."""
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name; a target that exists raises `FileExistsError`."""
+        os.link(source, target)
+
+    def link_count(self, path: Path) -> int:
+        """How many names a file has."""
+        return path.stat().st_nlink
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename, replacing a file that has the name."""
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name; one that is gone already is no error."""
+        path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder with all that it holds, as far as that is possible."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def sync_folder(self, path: Path) -> None:
+        """Bring a folder's names to the disk."""
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def names(self, path: Path) -> list[str]:
+        """The names in a folder, in no order."""
+        return os.listdir(path)  # noqa: PTH208 - the names alone: thousands of Path objects cost more than the listing
+
+    def read(self, path: Path) -> bytes:
+        """A file's whole content."""
+        return path.read_bytes()
+
+    # --- built from the operations above ------------------------------------------------------------------
+
+    def create(self, path: Path, data: bytes, *, temporary: Path) -> None:
+        """Make ``path`` hold ``data``, durably and as a whole, unless it exists.
+
+        Succeeds for exactly one of all callers, on this host or another; the rest get `FileExistsError`. Any other
+        `OSError` leaves it open whether ``path`` now exists: read it back before trying the same name again.
+        ``temporary`` is a fresh name on the same file system.
+        """
+        try:
+            self.write(temporary, data)
+            try:
+                self.link(temporary, path)
+            except FileExistsError:
+                # NFS repeats a request whose answer was lost, and reports that the link it made itself exists
+                if self.link_count(temporary) != 2:
+                    raise
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.unlink(temporary)
+            raise
+        self.unlink(temporary)
+        self.sync_folder(path.parent)
+
+    def replace(self, path: Path, data: bytes, *, temporary: Path) -> None:
+        """Make ``path`` hold ``data`` as a whole, whatever it held before."""
+        try:
+            self.write(temporary, data)
+            self.rename(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.unlink(temporary)
+            raise
+
+    def probe(self, folder: Path) -> None:
+        """Check, in an existing folder, that `create` can keep its word there.
+
+        Raises `FolderError` where the folder cannot be written, or the file system has no (exclusive) hard links.
+        """
+        first, second = folder / "probe-1", folder / "probe-2"
+        try:
+            self.unlink(first)
+            self.unlink(second)
+            self.write(first, b"")
+        except OSError as error:
+            raise FolderError(f"{folder.parent}: cannot be written: {error.strerror}") from error
+        try:
+            self.link(first, second)
+            exclusive = False
+            try:
+                self.link(first, second)
+            except FileExistsError:
+                exclusive = True
+        except OSError as error:
+            raise FolderError(
+                f"{folder.parent}: its file system has no hard links ({error.strerror}), which a sweep folder "
+                "needs: choose a folder on a local disk or on NFS"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                self.unlink(first)
+                self.unlink(second)
+        if not exclusive:
+            raise FolderError(
+                f"{folder.parent}: its file system overwrites existing names when it links, so it cannot keep two "
+                "drivers apart: choose a folder on a local disk or on NFS"
+            )

@@ -1,0 +1,72 @@
+"""A rolled file: the rows of one table of a range of commits, in the order of the commits, as Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from caviar.errors import FolderError
+from caviar.store.layout import FORMAT, SweepFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part's footer says: the commits it covers, both ends included, and who wrote it."""
+
+    path: Path
+    first: int
+    last: int
+    nonce: str
+
+
+def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
+    """The file's content."""
+    metadata = {
+        "caviar.format": str(FORMAT),
+        "caviar.first_commit": str(first),
+        "caviar.last_commit": str(last),
+        "caviar.nonce": nonce,
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        # Numbers compress as well without a dictionary, and are written several times faster
+        use_dictionary=[name for name in ("metric", "kind") if name in table.schema.names],
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def read_footer(path: Path) -> Part:
+    """What a part covers; a damaged file raises a `FolderError` that names it."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+    version = metadata.get(b"caviar.format")
+    if version != str(FORMAT).encode():
+        told = "none" if version is None else version.decode(errors="replace")
+        raise FolderError(f"{path}: format version {told} is unknown; this caviar reads {FORMAT}")
+    first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
+    if first != SweepFolder.part_first(path.name):
+        raise FolderError(f"{path}: damaged: it begins at commit {first}, not where its name says")
+    return Part(path, first, last, metadata[b"caviar.nonce"].decode())
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's rows; a damaged file raises a `FolderError` that names it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,101 @@
+"""A commit's file: the metrics and the events that became durable together.
+
+An Arrow IPC stream of one batch with one row, whose two cells hold the rows of the two tables; the schema's metadata
+says which commit it is and whose. Behind the stream's end, where Arrow no longer reads, stand a magic word, the
+stream's length and its CRC-32, so that a torn or damaged file is never taken for a whole one. A *seal* is a commit
+without rows, which a driver makes when it takes the folder.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+
+from caviar.errors import FolderError
+from caviar.store.layout import FORMAT, TABLES, Table
+from caviar.store.tables import SCHEMAS
+
+_TRAILER = struct.Struct("<8sQI")
+_MAGIC = b"CAVIAR\r\n"
+_CELLS = pa.schema([(table, pa.list_(pa.struct(list(SCHEMAS[table])))) for table in TABLES])
+_COMPRESSION = "lz4"
+
+
+class SegmentKind(StrEnum):
+    """What a segment is."""
+
+    COMMIT = "commit"
+    SEAL = "seal"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one file of `_hot` holds."""
+
+    commit: int
+    nonce: str
+    """Names the driver that wrote it."""
+    kind: SegmentKind
+    metrics: pa.Table
+    events: pa.Table
+
+    def rows(self, table: Table) -> pa.Table:
+        """Its rows of one table."""
+        return self.metrics if table == "metrics" else self.events
+
+
+def encode(segment: Segment) -> bytes:
+    """The file's content."""
+    metadata = {
+        "caviar.format": str(FORMAT),
+        "caviar.commit": str(segment.commit),
+        "caviar.nonce": segment.nonce,
+        "caviar.kind": segment.kind.value,
+    }
+    cells = [_to_cell(segment.rows(table)) for table in TABLES]
+    batch = pa.record_batch(cells, schema=_CELLS.with_metadata(metadata))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=_COMPRESSION)) as writer:
+        writer.write_batch(batch)
+    stream = sink.getvalue()
+    return b"".join((stream, _TRAILER.pack(_MAGIC, len(stream), zlib.crc32(stream))))
+
+
+def decode(path: Path, data: bytes) -> Segment:
+    """The inverse of `encode`; content that is not whole raises a `FolderError` that names ``path``."""
+    length = len(data) - _TRAILER.size
+    if length < 0:
+        raise FolderError(f"{path}: damaged: {len(data)} bytes are too few for a commit")
+    magic, stream_length, checksum = _TRAILER.unpack_from(data, length)
+    stream = memoryview(data)[:length]
+    if magic != _MAGIC or stream_length != length:
+        raise FolderError(f"{path}: damaged: it does not end as a commit does")
+    if zlib.crc32(stream) != checksum:
+        raise FolderError(f"{path}: damaged: its checksum does not match its content")
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
+        version = metadata.get("caviar.format")
+        if version != str(FORMAT):
+            raise FolderError(f"{path}: format version {version} is unknown; this caviar reads {FORMAT}")
+        batch = reader.read_next_batch()
+    return Segment(
+        commit=int(metadata["caviar.commit"]),
+        nonce=metadata["caviar.nonce"],
+        kind=SegmentKind(metadata["caviar.kind"]),
+        metrics=_from_cell(batch.column("metrics")),
+        events=_from_cell(batch.column("events")),
+    )
+
+
+def _to_cell(table: pa.Table) -> pa.Array:
+    [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+    return pa.ListArray.from_arrays(pa.array([0, table.num_rows], pa.int32()), batch.to_struct_array())
+
+
+def _from_cell(cell: pa.Array) -> pa.Table:
+    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(cell.flatten())])

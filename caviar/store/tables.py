@@ -1,0 +1,98 @@
+"""The two tables of a sweep: their fixed schemas, and the way from reports and events into them and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from caviar.messages import EventRow, Reports
+from caviar.store.layout import Table
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+METRICS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("attempt", pa.int32()),
+        ("seq", pa.int64()),
+        ("step", pa.int64()),
+        ("time", _TIME),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("value", pa.float64()),
+    ]
+)
+"""One row a metric of a report: a new metric name is only another value, so it can neither fail nor be dropped."""
+
+EVENTS = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("time", _TIME),
+        ("kind", pa.string()),
+        ("trial", pa.int64()),
+        ("attempt", pa.int32()),
+        ("step", pa.int64()),
+        ("data", pa.string()),
+    ]
+)
+"""One row an event, numbered by ``seq`` through the sweep; ``data`` is JSON."""
+
+SCHEMAS: dict[Table, pa.Schema] = {"metrics": METRICS, "events": EVENTS}
+
+
+def metrics_table(reports: Sequence[Reports]) -> pa.Table:
+    """Reports as rows, the metrics of one report side by side; NaN stays NaN, it does not become null."""
+    if not reports:
+        return METRICS.empty_table()
+    ids: dict[str, int] = {}
+    tiled = []
+    for block in reports:
+        names = np.array([ids.setdefault(name, len(ids)) for name in block.names], dtype=np.int32)
+        tiled.append(np.tile(names, len(block)))
+    widths = np.repeat([len(block.names) for block in reports], [len(block) for block in reports])
+
+    def tidy(column: str, dtype: type[np.generic]) -> pa.Array:
+        wide = np.concatenate([getattr(block, column) for block in reports])
+        return pa.array(np.repeat(wide, widths).astype(dtype, copy=False))
+
+    columns = [
+        tidy("trial", np.int64),
+        tidy("attempt", np.int32),
+        tidy("seq", np.int64),
+        tidy("step", np.int64),
+        tidy("time_us", np.int64).view(_TIME),
+        pa.DictionaryArray.from_arrays(pa.array(np.concatenate(tiled)), pa.array(list(ids), pa.string())),
+        pa.array(np.concatenate([block.values.ravel() for block in reports]), pa.float64()),
+    ]
+    return pa.table(columns, schema=METRICS)
+
+
+def events_table(events: Sequence[EventRow], first_seq: int) -> pa.Table:
+    """Events as rows, numbered on from ``first_seq``."""
+    columns = [
+        pa.array(range(first_seq, first_seq + len(events)), pa.int64()),
+        pa.array([event.time_us for event in events], pa.int64()).view(_TIME),
+        pa.array([event.kind for event in events], pa.string()),
+        pa.array([event.trial for event in events], pa.int64()),
+        pa.array([event.attempt for event in events], pa.int32()),
+        pa.array([event.step for event in events], pa.int64()),
+        pa.array([event.data for event in events], pa.string()),
+    ]
+    return pa.table(columns, schema=EVENTS)
+
+
+def event_rows(table: pa.Table) -> list[EventRow]:
+    """The inverse of `events_table`, in the table's order."""
+    columns = [
+        table.column("time").cast(pa.int64()).to_pylist(),
+        *(table.column(name).to_pylist() for name in ("kind", "trial", "attempt", "step", "data")),
+    ]
+    return [EventRow(*row) for row in zip(*columns, strict=True)]
+
+
+def join(tables: Sequence[pa.Table], table: Table) -> pa.Table:
+    """Tables of one kind under each other, their metric names in one dictionary."""
+    if not tables:
+        return SCHEMAS[table].empty_table()
+    return pa.concat_tables(tables).unify_dictionaries()

@@ -1,0 +1,268 @@
+"""The declaration of a sweep, and what running it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import caviar
+from caviar.analysis.result import Result, load
+from caviar.controller import Controller, Plan
+from caviar.errors import UsageError
+from caviar.execution.contract import Executor, Job
+from caviar.execution.resources import Resources
+from caviar.execution.training import RESERVED_METRICS, Trial
+from caviar.runner import Observer, Runner
+from caviar.samplers import RandomSampler
+from caviar.samplers.base import Sampler
+from caviar.schedulers import RunAll
+from caviar.schedulers.base import Scheduler
+from caviar.space import Space
+from caviar.store.checkpoints import CheckpointFiles
+from caviar.store.inbox import Inbox
+from caviar.store.layout import SweepFolder
+from caviar.store.recorder import Recorder
+
+KEEP_CHECKPOINTS = ("last", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One search over a space.
+
+    ``train``: the training function; it takes a `Trial`. ``metric``: the name of the reported metric that
+    trials are judged by, and ``mode``, "min" or "max", which way. ``trials``: how many to sample. ``max_step``:
+    the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
+    training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
+    params that one lacks are sampled. ``retries``: further attempts of a trial after faults of its own.
+    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last" or "all". ``time_budget_s``:
+    wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is NaN or
+    infinite is stopped; if not, it ranks worst.
+
+    A mistake in any of them raises `UsageError`.
+    """
+
+    train: Callable[[Trial], object]
+    space: Space
+    _: dataclasses.KW_ONLY
+    metric: str
+    mode: str = "min"
+    trials: int
+    max_step: int | None = None
+    setup: Callable[[], object] | None = None
+    sampler: Sampler = RandomSampler()  # noqa: RUF009 - frozen, as the next two are
+    scheduler: Scheduler = RunAll()  # noqa: RUF009
+    resources: Resources = Resources()  # noqa: RUF009
+    seed: int = 0
+    first: Sequence[Mapping[str, Any]] = ()
+    retries: int = 1
+    checkpoint_every: int | None = None
+    keep_checkpoints: str = "last"
+    time_budget_s: float | None = None
+    stop_on_nan: bool = True
+
+    def __post_init__(self) -> None:
+        _need(callable(self.train), "train", self.train, "a function that takes a Trial")
+        _need(
+            self.setup is None or callable(self.setup),
+            "setup",
+            self.setup,
+            "a function without arguments, or None",
+        )
+        if isinstance(self.space, Mapping) and not isinstance(self.space, Space):
+            object.__setattr__(self, "space", Space(self.space))
+        _need(isinstance(self.space, Space), "space", self.space, "a caviar.Space")
+        good_metric = isinstance(self.metric, str) and bool(self.metric) and self.metric not in RESERVED_METRICS
+        _need(
+            good_metric,
+            "metric",
+            self.metric,
+            f"a metric's name, other than {', '.join(sorted(RESERVED_METRICS))}",
+        )
+        _need(self.mode in ("min", "max"), "mode", self.mode, '"min" or "max"')
+        _need(_whole(self.trials, 1), "trials", self.trials, "a whole number of at least 1")
+        _need(self.max_step is None or _whole(self.max_step, 1), "max_step", self.max_step, "at least 1, or None")
+        _need(
+            isinstance(self.sampler, Sampler), "sampler", self.sampler, "a sampler such as caviar.RandomSampler()"
+        )
+        _need(
+            isinstance(self.scheduler, Scheduler), "scheduler", self.scheduler, "a scheduler such as caviar.Asha()"
+        )
+        _need(isinstance(self.resources, Resources), "resources", self.resources, "a caviar.Resources(...)")
+        _need(_whole(self.seed, 0), "seed", self.seed, "a whole number of at least 0")
+        _need(_whole(self.retries, 0), "retries", self.retries, "a whole number of at least 0")
+        every = self.checkpoint_every
+        _need(
+            every is None or _whole(every, 1), "checkpoint_every", every, "a whole number of at least 1, or None"
+        )
+        keep = self.keep_checkpoints
+        _need(keep in KEEP_CHECKPOINTS, "keep_checkpoints", keep, " or ".join(map(repr, KEEP_CHECKPOINTS)))
+        budget = self.time_budget_s
+        good_budget = budget is None or (isinstance(budget, int | float) and math.isfinite(budget) and budget > 0)
+        _need(good_budget, "time_budget_s", budget, "a positive number of seconds, or None")
+        object.__setattr__(self, "first", tuple(dict(params) for params in self.first))
+        few = f"at most as many settings as trials ({self.trials})"
+        _need(len(self.first) <= self.trials, "first", f"{len(self.first)} settings", few)
+        for params in self.first:
+            self.space.check_partial(params)
+        self.scheduler.begin(max_step=self.max_step)  # what it cannot work with, it says now
+
+    def but(self, **changes: Any) -> Sweep:
+        """The same sweep with some of its arguments changed."""
+        return dataclasses.replace(self, **changes)
+
+    def run(
+        self,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        on_event: Observer | None = None,
+    ) -> Result:
+        """Run the sweep to its end into the folder ``path``, and return its result.
+
+        ``executor``: None means `Ray`. ``on_event`` sees every recorded event and every block of reports; if it
+        raises, that is logged once and it is dropped. An existing sweep folder is refused (`FolderError`), as is
+        whatever cannot work, before anything is written. Ctrl-C once: KeyboardInterrupt, after everything that was
+        reported is committed; twice: at once.
+        """
+        folder = SweepFolder(path)
+        folder.check_new()
+        controller = Controller(self.plan())
+        if executor is None:
+            from caviar.execution.ray import Ray
+
+            executor = Ray()
+        files = CheckpointFiles(str(folder.path))
+        starting = _Relay()
+        try:
+            executor.start(self.job(name=folder.path.name, files=files), starting)
+            recorder = Recorder.create(folder, self.declaration(folder.path.name), now_us=executor.now_us)
+            runner = Runner(
+                controller,
+                executor,
+                recorder=recorder,
+                inbox=Inbox(folder),
+                checkpoints=files if self.keep_checkpoints == "last" else None,
+                time_budget_s=self.time_budget_s,
+                on_event=on_event,
+            )
+            starting.deliver = runner.deliver
+            runner.run()
+        finally:
+            executor.close()
+        return load(folder.path)
+
+    # --- what others make of it --------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """What the controller needs to know."""
+        return Plan(
+            space=self.space,
+            sampler=self.sampler,
+            scheduler=self.scheduler,
+            trials=self.trials,
+            seed=self.seed,
+            minimize=self.mode == "min",
+            max_step=self.max_step,
+            retries=self.retries,
+            first=self.first,
+        )
+
+    def job(self, *, name: str, files: CheckpointFiles) -> Job:
+        """What workers need to know."""
+        return Job(
+            name=name,
+            train=self.train,
+            setup=self.setup,
+            metric=self.metric,
+            minimize=self.mode == "min",
+            max_step=self.max_step,
+            stop_on_nan=self.stop_on_nan,
+            checkpoint_every=self.checkpoint_every,
+            resources=self.resources,
+            files=files,
+            trials=self.trials,
+        )
+
+    def declaration(self, name: str) -> dict[str, Any]:
+        """What sweep.json holds: JSON."""
+        space = self.space.to_dict()
+        return {
+            "name": name,
+            "train": _name(self.train),
+            "space": space,
+            "metric": self.metric,
+            "mode": self.mode,
+            "trials": self.trials,
+            "max_step": self.max_step,
+            "sampler": self.sampler.to_dict(),
+            "scheduler": self.scheduler.to_dict(),
+            "resources": self.resources.to_dict(),
+            "seed": self.seed,
+            "first": list(self.first),
+            "retries": self.retries,
+            "checkpoint_every": self.checkpoint_every,
+            "keep_checkpoints": self.keep_checkpoints,
+            "time_budget_s": self.time_budget_s,
+            "stop_on_nan": self.stop_on_nan,
+            "fingerprints": {
+                "space": _digest(repr(space)),
+                "code": _digest(_source(self.train) + _source(self.setup)),
+            },
+            "versions": _versions(),
+        }
+
+
+class _Relay:
+    """Stands in for the runner while the executor starts: nothing may arrive before the folder exists."""
+
+    deliver: Callable[[Any], int] | None = None
+
+    def __call__(self, arrivals: Any) -> int:
+        assert self.deliver is not None, "an executor delivered while it was started"
+        return self.deliver(arrivals)
+
+
+def _need(good: bool, name: str, value: object, allowed: str) -> None:
+    if not good:
+        raise UsageError(f"Sweep({name}={value!r:.80}): needs {allowed}")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _name(function: Callable[..., object]) -> str:
+    return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
+
+
+def _source(function: Callable[..., object] | None) -> str:
+    if function is None:
+        return ""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # typed in by hand, or no plain function
+        code = getattr(function, "__code__", None)
+        return repr(function) if code is None else code.co_code.hex()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"caviar": caviar.__version__, "python": platform.python_version()}
+    for package in ("ray", "numpy", "pyarrow", "pandas"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
