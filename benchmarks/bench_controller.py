@@ -3,14 +3,14 @@
     python benchmarks/bench_controller.py            # about a minute
     python benchmarks/bench_controller.py --quick    # 5,000 trials: a smoke test
 
-How to read it. `controller`: the pure core is fed its own commands' consequences, 64 trials at a time; only the
-time inside `handle` counts. An event is one call of it: room, a start, a rung, an end. `whole loop`: the same sweep
-through `Sweep.run` with `caviar.Simulated`, so with the runner and the recorder, every report and event
-written and fsync'd; an event is a row of the events table. `early` and `late` are the mean cost of an event around
-trial 1,000 and around the last: their ratio shows whether anything is scanned, copied or searched that grows with
-finished trials. `bytes a trial` is what memory grew by for each finished one between a tenth of the sweep and its
-end: by tracemalloc, in a pass of its own, for the controller; resident memory for the loop, which includes
-whatever the recorder holds at that moment.
+How to read it. `controller`: the pure core is fed the consequences of its own commands, 64 trials at a time; only
+the time inside `handle` counts, and an event is one call of it: room, a start, a rung, an end. `whole loop`: the
+same sweep through `Sweep.run` with `caviar.Simulated`, so with the runner and the recorder, and every report and
+event written and fsync'd; an event is a row of the events table. `early` and `late` are the mean cost of an event
+around trial 1,000 and around the last; their ratio shows whether anything is scanned, copied or searched and grows
+with finished trials. `bytes a trial` is what memory grew by for each finished trial between a tenth of the sweep
+and its end: by tracemalloc, in a pass of its own, for the controller; resident memory for the whole loop, which
+includes whatever the recorder holds at that moment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,18 @@ from machine import describe, print_table, save, scratch
 
 import caviar
 from caviar.controller import Controller, Plan
-from caviar.messages import Answer, AttemptEnded, Event, Launch, RoomOffered, RungReached, TrialEnded, TrialStarted
+from caviar.messages import (
+    Answer,
+    AttemptEnded,
+    Event,
+    Launch,
+    Recorded,
+    Reports,
+    RoomOffered,
+    RungReached,
+    TrialEnded,
+    TrialStarted,
+)
 
 AT_ONCE = 64
 MAX_STEP = 81
@@ -157,10 +168,10 @@ def whole_loop(path: Path, trials: int) -> dict[str, Any]:
     marks, memory_bytes = [(time.perf_counter(), 0)], [0, 0]
     events = 0
 
-    def watch(event: Event) -> None:
+    def watch(event: Recorded | Reports) -> None:
         nonlocal events
-        events += 1
-        if event.kind == "trial_ended":
+        events += isinstance(event, Recorded)
+        if isinstance(event, TrialEnded):
             marks.append((time.perf_counter(), events))
             if len(marks) - 1 in (trials // 10, trials):
                 memory_bytes[len(marks) > trials] = resident_bytes()

@@ -8,7 +8,8 @@ How to read it. Trials of 1 s and of 0.1 s, a whole multiple of the workers, so 
 commit; `total` is the whole `sweep.run()` with its starting of workers (Ray itself is up before). Sleeping trials
 show what caviar loses between trials, as they leave the cores to it. Busy trials use their core fully, so that
 caviar's driver and workers have to share the cores with them: their ideal is the same loops in as many plain
-processes, which knows the machine's own contention (turbo, shared caches, neighbours). `over ideal` is the loss.
+processes, just before and just after, which knows the machine's own contention (turbo, shared caches, neighbours;
+the JSON has both times: where they differ by more than the loss, the machine was too restless to tell).
 """
 
 from __future__ import annotations
@@ -54,11 +55,8 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
     """Run one sweep of equal trials, ``each`` for every worker."""
     kind, trials = "busy" if busy else "sleeping", each * workers()
     print(f"{trials} {kind} trials of {length_s} s ...", flush=True)
-    if busy:
-        turns = calibrate(length_s)
-        ideal_s = plain_processes(turns, each)
-    else:
-        turns, ideal_s = 0, length_s * each
+    turns = calibrate(length_s) if busy else 0
+    before_s = plain_processes(turns, each) if busy else length_s * each
 
     def train(trial: caviar.Trial) -> None:
         if busy:
@@ -71,6 +69,7 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
     start = time.perf_counter()
     result = sweep.run(path, executor=caviar.Ray())
     total_s = time.perf_counter() - start
+    after_s = plain_processes(turns, each) if busy else length_s * each
     events = result.events()
     begun = events["time"][events["kind"] == "trial_started"].min()
     last = events["time"][events["kind"] == "trial_ended"].max()
@@ -82,7 +81,8 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
         "length_s": length_s,
         "trials": trials,
         "workers": workers(),
-        "ideal_s": ideal_s,
+        "ideal_s": (before_s + after_s) / 2,
+        "plain_processes_s": [before_s, after_s] if busy else None,
         "nominal_s": length_s * each,
         "makespan_s": (last - begun).total_seconds(),
         "to_sweep_end_s": (end - begun).total_seconds(),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.random import PCG64, Generator
+
 from caviar.messages import (
     Answer,
     AttemptEnded,
@@ -204,7 +206,7 @@ class Controller:
         seeds = trial_seeds(plan.seed, trial)
         known = len(plan.first)
         if trial < known:
-            params = plan.space.complete(plan.first[trial], seeds)
+            params = plan.space.complete(plan.first[trial], Generator(PCG64(seeds)))
         else:
             params = self._proposer.suggest(trial - known, seeds)
         return TrialSampled(now_us, trial, self.stage, params, trial_seed(seeds))
@@ -387,9 +389,8 @@ class Controller:
         record = self.active.pop(event.trial)
         self._move(record, TrialState(event.status))
         self._judge.forget(event.trial)
-        if event.trial >= len(self.plan.first):
-            loss = math.inf if event.value is None else self._loss(event.value)
-            self._proposer.tell(event.trial - len(self.plan.first), record.params, loss)
+        loss = math.inf if event.value is None else self._loss(event.value)
+        self._proposer.tell(record.params, loss)
 
     def _apply_sweep_ended(self, event: SweepEnded) -> None:
         self.ended = True

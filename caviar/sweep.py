@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import caviar
 from caviar.analysis.result import Result, load
 from caviar.controller import Controller, Plan
@@ -29,6 +31,7 @@ from caviar.space import Space
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
+from caviar.store.lease import wall_clock_us
 from caviar.store.recorder import Recorder
 
 KEEP_CHECKPOINTS = ("last", "all")
@@ -112,8 +115,8 @@ class Sweep:
         few = f"at most as many settings as trials ({self.trials})"
         _need(len(self.first) <= self.trials, "first", f"{len(self.first)} settings", few)
         for params in self.first:
-            self.space.check_partial(params)
-        self.scheduler.begin(max_step=self.max_step)  # what it cannot work with, it says now
+            self.space.complete(params, np.random.default_rng(0))  # what it cannot work with, it says now
+        self.scheduler.begin(max_step=self.max_step)
 
     def but(self, **changes: Any) -> Sweep:
         """The same sweep with some of its arguments changed."""
@@ -144,7 +147,7 @@ class Sweep:
         starting = _Relay()
         try:
             executor.start(self.job(name=folder.path.name, files=files), starting)
-            recorder = Recorder.create(folder, self.declaration(folder.path.name), now_us=executor.now_us)
+            recorder = Recorder.create(folder, self.declaration(folder.path.name), now_us=wall_clock_us)
             runner = Runner(
                 controller,
                 executor,

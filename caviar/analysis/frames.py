@@ -37,7 +37,7 @@ def curves_frame(
         place = trials.places(columns["trial"])
         for name in params:
             columns[f"params.{name}"] = _param(trials, name).take(place).array
-    return pd.DataFrame(columns, copy=False)
+    return pd.DataFrame(columns)  # copies: what is kept here stays as it was read
 
 
 def trials_frame(

@@ -32,6 +32,9 @@ BEST_DRAWN = 200
 MAX_POINTS = 60_000
 """Points of all learning curves together; longer ones are thinned out."""
 
+FEW = 12
+"""Up to so many whole numbers are told apart on an axis, and dots are spread around each."""
+
 
 def write_page(result: Result, path: str | Path) -> Path:
     """Write the page of a result as one self-contained HTML file, and return where it lies.
@@ -48,7 +51,7 @@ def write_page(result: Result, path: str | Path) -> Path:
         title=html.escape(str(result.declaration.get("name") or result.path.name)),
         subtitle=html.escape(_subtitle(result)),
         tiles="\n".join(_tiles(result)),
-        table=_table(best),
+        table=_table(best, result.metric),
         plotly=get_plotlyjs(),
         data=_script_json(page_data(result)),
     )
@@ -74,7 +77,7 @@ def page_data(result: Result) -> dict[str, Any]:
     axes = list(_axes(result))
     ranges = {axis["name"] for axis in axes if axis["scale"] != "choice"}
     names = result.params
-    places = everything.index.get_indexer(shown)
+    places = np.searchsorted(everything.index.to_numpy(), shown)
     values = best["value"].reindex(shown).to_numpy()
     trials = [
         {
@@ -104,7 +107,8 @@ def _axes(result: Result) -> Iterable[dict[str, Any]]:
         if isinstance(parameter, Choice):
             yield {"name": name, "scale": "choice", "values": [str(value) for value in parameter.values]}
         elif isinstance(parameter, Float | Int):
-            yield {"name": name, "scale": parameter.scale}
+            few = isinstance(parameter, Int) and parameter.scale == "linear" and parameter.high - parameter.low < FEW
+            yield {"name": name, "scale": parameter.scale, "few": few}
 
 
 def _texts(params: Params, names: Sequence[str], ranges: Collection[str]) -> list[float | str | None]:
@@ -146,7 +150,7 @@ def _tiles(result: Result) -> Iterable[str]:
         best = result.best
         yield _tile(f"Best {result.metric}", f"{best.value:.5g}", f"trial {best.trial}, step {best.step}")
     except CaviarError:
-        yield _tile(f"Best {result.metric}", "–", "nothing finite reported yet")
+        yield _tile(f"Best {result.metric}", "none", "nothing finite reported yet")
     counts = result.counts()
     states = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     yield _tile("Trials", f"{sum(counts.values()):,}", states)
@@ -164,10 +168,10 @@ def _tile(label: str, value: str, note: str) -> str:
     return "<div class=tile><dt>{}</dt><dd>{}</dd><p>{}</p></div>".format(*parts)
 
 
-def _table(best: pd.DataFrame) -> str:
+def _table(best: pd.DataFrame, metric: str) -> str:
     """The best trials as HTML."""
     names = [str(name) for name in best.columns]
-    heads = ["trial", *(name.removeprefix("params.") for name in names)]
+    heads = ["trial", metric, *(name.removeprefix("params.") for name in names[1:])]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     rows = []
     for trial, row in zip(best.index, best.itertuples(index=False), strict=True):

@@ -39,7 +39,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Contents:
     """What a sweep folder held at one moment."""
 
     declaration: Mapping[str, Any]
@@ -54,10 +54,10 @@ class Result:
     Made by `load`, and by ``Sweep.run``. All frames are the caller's own: change them as you like.
     """
 
-    def __init__(self, path: Path, picture: Picture) -> None:
+    def __init__(self, path: Path, picture: Contents) -> None:
         self.path = path
         """The sweep folder."""
-        self._picture = picture
+        self._contents = picture
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts().items())
@@ -66,12 +66,12 @@ class Result:
     @property
     def status(self) -> Status:
         """``finished``, ``running``, or ``interrupted``: not finished, and no driver has it in hand."""
-        return self._picture.status
+        return self._contents.status
 
     @property
     def declaration(self) -> Mapping[str, Any]:
         """What sweep.json says."""
-        return self._picture.declaration
+        return self._contents.declaration
 
     @property
     def metric(self) -> str:
@@ -156,7 +156,7 @@ class Result:
 
     def refresh(self) -> Self:
         """Read the folder again; returns this result, now a picture of the present."""
-        self.__dict__ = {"path": self.path, "_picture": _read(self.path)}  # and so drops all that was cached
+        self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
         return self
 
     def report(self, path: str | Path) -> Path:
@@ -210,7 +210,7 @@ class Result:
 
     @cached_property
     def _events(self) -> EventColumns:
-        return EventColumns(self._picture.events)
+        return EventColumns(self._contents.events)
 
     @cached_property
     def _trials(self) -> TrialColumns:
@@ -218,7 +218,7 @@ class Result:
 
     @cached_property
     def _reports(self) -> ReportColumns:
-        return ReportColumns.of(self._picture.metrics, self.metric)
+        return ReportColumns.of(self._contents.metrics, self.metric)
 
     @cached_property
     def _main_line(self) -> ReportColumns:
@@ -234,11 +234,11 @@ def load(path: str | Path) -> Result:
     return Result(Path(path), _read(Path(path)))
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Path) -> Contents:
     from caviar.store.reader import Reader
 
     reader = Reader(path)
     # the state first: a sweep that ends in between reads as running, never as finished with trials under way
     status = reader.state()
     metrics, events = reader.read()
-    return Picture(reader.declaration, status, metrics, events)
+    return Contents(reader.declaration, status, metrics, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -52,6 +53,16 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # the reader has seen enough; what is still in the buffer must not raise again at exit
+            _discard_stdout()
+            return DONE
+        return status
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
         args = list(sys.argv[1:] if args is None else args)
         # looked for here, not parsed: it also serves for errors that parsing itself finds
@@ -60,11 +71,6 @@ class Commands(click.Group):
         more["standalone_mode"] = False
         try:
             status = super().main(args, *rest, **more)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # the reader has seen enough; what is still in the buffer must not raise again at exit
-            _discard_stdout()
-            status = DONE
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         except (click.ClickException, CaviarError, OSError) as error:
@@ -76,9 +82,12 @@ def report(error: Exception, *, debug: bool) -> int:
     """Say in one line what is wrong; returns the exit status that goes with it."""
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return WRONG_USE
     status = WRONG_USE if isinstance(error, UsageError) else FAILED
     text = str(error)
-    if isinstance(error, click.NoSuchOption | click.UsageError):
+    if isinstance(error, click.UsageError):
         status, text = WRONG_USE, _usage_text(error)
     elif isinstance(error, click.ClickException):
         status, text = error.exit_code, error.format_message()
@@ -94,14 +103,12 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _discard_stdout() -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no real file: then nothing is flushed into a pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass  # not a real file: nothing will be flushed into a pipe
 
 
 def configure_logging(debug: bool) -> None:
-    """Warnings go to the standard error in one line each; with ``debug`` also what caviar itself logs below that."""
+    """Warnings go to the standard error; with ``debug`` also what caviar itself logs below that."""
     handler = Stderr()
     handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -22,7 +22,7 @@ from caviar.errors import UsageError
 @form_options(csv=False)
 @debug_option
 def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | None, form: Form | None) -> None:
-    """What happened in DIR: time, kind, trial, and what."""
+    """What happened, in order."""
     from caviar.analysis.result import load
     from caviar.cli.tables import check_trials
 

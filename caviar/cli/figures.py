@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ def number(value: Any) -> str:
         return str(value)
     value = float(value) if not isinstance(value, int) else value
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
-        return f"{int(value)}" if isinstance(value, int) else f"{value:.1f}" if abs(value) < 1e4 else f"{value:.4g}"
+        return (
+            f"{int(value)}" if isinstance(value, int) else f"{value:.1f}" if abs(value) < 1e4 else f"{value:.4g}"
+        )
     return f"{value:.4g}"
 
 
@@ -79,3 +82,8 @@ def bounds(curves: Iterable[Sequence[float]]) -> tuple[float, float]:
     """The least and the greatest finite value of several curves; (0, 0) if there is none."""
     finite = [float(value) for curve in curves for value in curve if math.isfinite(value)]
     return (min(finite), max(finite)) if finite else (0.0, 0.0)
+
+
+def clock(time_us: int) -> str:
+    """The local time of day of a moment, microseconds since the epoch."""
+    return time.strftime("%H:%M:%S", time.localtime(time_us / 1e6))

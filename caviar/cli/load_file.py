@@ -53,14 +53,15 @@ def import_file(path: Path) -> ModuleType:
     stem = path.stem.replace(".", "_")
     name = f"__caviar_{stem}__" if stem in sys.modules else stem
     spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path.resolve())))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - a user's file may raise anything, SystemExit too
+    except BaseException as error:  # a user's file may raise anything, SystemExit too
         del sys.modules[name]
         raise UsageError(_import_error(path, error)) from error
     return module

@@ -21,7 +21,10 @@ from caviar.errors import CaviarError, UsageError
 )
 @debug_option
 def stop(folder: str, trial: int | None, timeout_s: float) -> int:
-    """Stop a trial of the running sweep in DIR, or all of it, at the next report of each."""
+    """Stop a running sweep, or one of its trials.
+
+    Every trial that is to stop does so at its next report.
+    """
     from caviar.store import inbox
     from caviar.store.reader import Reader
 

@@ -25,14 +25,18 @@ SPARKLINE_WIDTH = 32
 @click.option(
     "--sort",
     metavar="COL",
-    help="Sort by a column, `lr` for `params.lr`: the sweep's metric best first, others rising; -COL turns it around.",
+    help="Sort by a column (lr for params.lr): the sweep's metric best first, others rising; -COL reverses.",
 )
-@click.option("--top", type=click.IntRange(min=1), help="Only the first N; without --sort the best by last report.")
-@click.option("--status", type=click.Choice([state.value for state in TrialState]), help="Only trials in this state.")
+@click.option(
+    "--top", type=click.IntRange(min=1), help="Only the first N; without --sort the best by last report."
+)
+@click.option(
+    "--status", type=click.Choice([state.value for state in TrialState]), help="Only trials in this state."
+)
 @form_options()
 @debug_option
 def trials(folder: str, sort: str | None, top: int | None, status: str | None, form: Form | None) -> None:
-    """All trials of DIR: params, state, last metrics."""
+    """All trials: params, state, last metrics."""
     from caviar.analysis.result import load
 
     result = load(folder)
@@ -89,7 +93,9 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _short_names(columns: list[str]) -> dict[str, str]:
     """``params.lr`` -> ``lr``, wherever no other column is called so."""
-    short = {name: name.split(".", 1)[-1] if name.startswith(("params.", "metrics.")) else name for name in columns}
+    short = {
+        name: name.split(".", 1)[-1] if name.startswith(("params.", "metrics.")) else name for name in columns
+    }
     taken = list(short.values())
     return {name: new for name, new in short.items() if new != "trial" and taken.count(new) == 1}
 
@@ -100,7 +106,7 @@ def _short_names(columns: list[str]) -> dict[str, str]:
 @form_options()
 @debug_option
 def best(folder: str, top: int | None, form: Form | None) -> None:
-    """The best setting of DIR: of all reports of all trials, the one with the best metric."""
+    """The best setting: of all reports of all trials, the best."""
     from caviar.analysis.result import load
 
     result = load(folder)
@@ -140,7 +146,7 @@ def best(folder: str, top: int | None, form: Form | None) -> None:
 @form_options()
 @debug_option
 def curves(folder: str, wanted: tuple[int, ...], top: int, form: Form | None) -> None:
-    """The learning curves of DIR: drawn for the best trials; every report with --trial, --csv or --json."""
+    """The learning curves, drawn; with --trial, --csv or --json in numbers."""
     from caviar.analysis.result import load
 
     result = load(folder)
@@ -159,19 +165,20 @@ def _draw(result: Result, top: int) -> None:
     leaders = result.top(top)
     reports = result.curves()
     reports = reports[reports["trial"].isin(leaders.index)].dropna(subset=[result.metric])
-    by_trial = {trial: rows.to_numpy() for trial, rows in reports.groupby("trial")[result.metric]}
+    by_trial = {trial: reports.loc[reports["trial"] == trial, result.metric].tolist() for trial in leaders.index}
     low, high = figures.bounds(by_trial.values())
     rows = [
         [
             str(trial),
-            str(leader["status"]),
-            str(reports_of_trial.size),
-            figures.number(float(leader["value"])),
-            str(leader["step"]),
-            figures.sparkline(reports_of_trial, SPARKLINE_WIDTH, low, high),
+            status,
+            str(len(by_trial[trial])),
+            figures.number(float(value)),
+            str(step),
+            figures.sparkline(by_trial[trial], SPARKLINE_WIDTH, low, high),
         ]
-        for trial, leader in leaders.iterrows()
-        if (reports_of_trial := by_trial[trial]) is not None
+        for trial, status, value, step in zip(
+            leaders.index.tolist(), leaders["status"], leaders["value"], leaders["step"], strict=True
+        )
     ]
     names = ["trial", "status", "reports", f"best {result.metric}", "at step", "curve"]
     print_rows(names, rows, right=[True, False, True, True, True, False])

@@ -16,6 +16,16 @@ from caviar.space import Space
 from caviar.trial import Params
 
 
+def trial_seeds(seed: int, trial: int) -> SeedSequence:
+    """All randomness of trial number ``trial`` in a sweep of that seed, whatever happens to other trials."""
+    return SeedSequence(seed, spawn_key=(trial,))
+
+
+def seed_number(seeds: SeedSequence) -> int:
+    """The seed that the training function is given: a whole number of 32 bits."""
+    return int(seeds.generate_state(1)[0])
+
+
 class Proposer(ABC):
     """Proposes params within one stage of one sweep."""
 

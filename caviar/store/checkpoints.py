@@ -1,7 +1,8 @@
 """Checkpoints and logs of trials, from within the training process.
 
-A checkpoint is written in `.tmp`, brought to the disk, marked with a list of its files, and only then renamed to its
-place: it is there as a whole or not at all. This file is loaded in every training process, so it imports little.
+A checkpoint is written in `.tmp`, brought to the disk, marked with a list of its files, and only then renamed to
+its place: it is there as a whole or not at all. This file is loaded in every training process, so it imports
+little.
 """
 
 from __future__ import annotations

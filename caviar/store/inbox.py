@@ -70,6 +70,10 @@ def events_of_kind(events: Any, kind: str) -> Any:
     return pc.equal(events.column("kind"), kind)
 
 
+class _NotACommandError(ValueError):
+    """A file in the inbox that holds no command."""
+
+
 class Inbox:
     """The driver's side. One driver reads an inbox at a time: the one that holds the lease."""
 
@@ -122,15 +126,15 @@ class Inbox:
 def _read(path: Path, now_us: int) -> CommandReceived:
     """The command in a file; one that holds none raises `ValueError`."""
     if path.suffix != ".json":
-        raise ValueError("its name does not end in .json")
+        raise _NotACommandError("its name does not end in .json")
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict) or content.get("id") != path.stem:
-        raise ValueError("its id is not its name")
+        raise _NotACommandError("its id is not its name")
     command, trial, args = content.get("command"), content.get("trial"), content.get("args")
     if not isinstance(command, str):
-        raise ValueError(f"command is {command!r}, not text")
+        raise _NotACommandError(f"command is {command!r}, not text")
     if trial is not None and (isinstance(trial, bool) or not isinstance(trial, int) or trial < 0):
-        raise ValueError(f"trial is {trial!r}, neither a trial's number nor null")
+        raise _NotACommandError(f"trial is {trial!r}, neither a trial's number nor null")
     if not isinstance(args, dict):
-        raise ValueError(f"args is {args!r}, not an object")
+        raise _NotACommandError(f"args is {args!r}, not an object")
     return CommandReceived(now_us, path.stem, command, trial, args)

@@ -138,7 +138,9 @@ class SweepFolder:
             raise FolderError(f"{self.sweep_json}: damaged: it is not JSON") from None
         version = declaration.get("format") if isinstance(declaration, dict) else None
         if version != FORMAT:
-            raise FolderError(f"{self.sweep_json}: format version {version!r} is unknown; this caviar reads {FORMAT}")
+            raise FolderError(
+                f"{self.sweep_json}: format version {version!r} is unknown; this caviar reads {FORMAT}"
+            )
         return dict(declaration)
 
     def check_new(self) -> None:
@@ -154,10 +156,12 @@ class SweepFolder:
             raise FolderError(f"{self.path}: cannot be read: {error.strerror}") from error
         if self.sweep_json.exists():
             raise FolderError(
-                f"{self.path}: already holds a sweep: resume it (`caviar resume`, or resume=True), or choose another"
+                f"{self.path}: already holds a sweep: resume it (`caviar resume`, resume=True), or choose another"
             )
         if taken is not None:
-            raise FolderError(f"{self.path}: is not empty (it holds {taken.name}); a new sweep needs an empty folder")
+            raise FolderError(
+                f"{self.path}: is not empty (it holds {taken.name}); a new sweep needs an empty folder"
+            )
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise FolderError(f"{self.path}: cannot be written")
 

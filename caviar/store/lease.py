@@ -80,7 +80,9 @@ def process_start(pid: int) -> str | None:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         # The command's name comes second, in brackets, and may itself hold brackets and blanks
-        state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        state, *rest = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         return None if Path("/proc/self/stat").exists() else _process_start_by_ps(pid)
     ticks = rest[18]

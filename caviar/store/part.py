@@ -40,7 +40,7 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
         # Numbers compress as well without a dictionary, and are written several times faster
         use_dictionary=[name for name in ("metric", "kind") if name in table.schema.names],
     )
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def read_footer(path: Path) -> Part:

@@ -1,7 +1,7 @@
 """One consistent look at a sweep folder while its recorder goes on: which files hold the commits up to which.
 
-`_hot` is listed before the parts. A commit that leaves `_hot` does so after both its parts appeared, so it is found
-in one place or the other; where it is found in both, the part counts.
+`_hot` is listed before the parts. A commit that leaves `_hot` does so after both its parts appeared, so it is
+found in one place or the other; where it is found in both, the part counts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Camera:
     def _parts(self, table: Table) -> tuple[Part, ...]:
         folder = self._folder.table_folder(table)
         chain = []
-        for name in sorted(entry.name for entry in folder.iterdir() if SweepFolder.part_first(entry.name) is not None):
+        for name in sorted(
+            entry.name for entry in folder.iterdir() if SweepFolder.part_first(entry.name) is not None
+        ):
             if (table, name) not in self._footers:
                 self._footers[table, name] = read_footer(folder / name)
             chain.append(self._footers[table, name])

@@ -21,8 +21,8 @@ class Progress:
         self._next_seq = np.zeros(1024, dtype=np.int64)
 
     def select(self, reports: Sequence[Reports]) -> list[Reports]:
-        """Those reports that are new: of an attempt not older than the newest known, numbered on from what is known
-        of it, and each once. Changes nothing; call `note` when they are stored.
+        """Those reports that are new: of an attempt not older than the newest known, numbered on from what is
+        known of it, and each once. Changes nothing; call `note` when they are stored.
 
         All are judged by what was known before: reports of one attempt lie in several blocks, one for each set of
         metric names, and their numbers interleave.
@@ -40,7 +40,9 @@ class Progress:
         if keep.all():
             return reports
         bounds = np.cumsum([len(block) for block in reports])[:-1]
-        return [_rows(block, mask) for block, mask in zip(reports, np.split(keep, bounds), strict=True) if mask.any()]
+        return [
+            _rows(block, mask) for block, mask in zip(reports, np.split(keep, bounds), strict=True) if mask.any()
+        ]
 
     def note(self, trial: Ints, attempt: Ints, seq: Ints) -> None:
         """These reports are stored."""

@@ -48,8 +48,8 @@ class Reader:
     """Reads one sweep folder. Holds no rows: memory stays flat however long it follows a sweep.
 
     What it returns is a whole prefix of the commits, both tables up to the same one: nothing torn, doubled or
-    vanishing. A folder that is no sweep, and a file that is damaged or missing, raise a `FolderError` that names it.
-    With ``metrics=False`` the metrics tables stay empty and are not read.
+    vanishing. A folder that is no sweep, and a file that is damaged or missing, raise a `FolderError` that names
+    it. With ``metrics=False`` the metrics tables stay empty and are not read.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class Reader:
         return self._rows(look, "metrics"), self._rows(look, "events")
 
     def state(self) -> SweepState:
-        """Where the sweep stands now: finished once its end was recorded, and no driver started after that; running
-        while its driver's lease is fresh; interrupted otherwise."""
+        """Where the sweep stands now: finished once its end was recorded, and no driver started after that;
+        running while its driver's lease is fresh; interrupted otherwise."""
         lease = Lease.read(self._folder)
         held = lease is not None and lease.held(self._now_us())
         # In this order: a driver records the end before it lets go of the lease

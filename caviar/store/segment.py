@@ -1,9 +1,9 @@
 """A commit's file: the metrics and the events that became durable together.
 
-An Arrow IPC stream of one batch with one row, whose two cells hold the rows of the two tables; the schema's metadata
-says which commit it is and whose. Behind the stream's end, where Arrow no longer reads, stand a magic word, the
-stream's length and its CRC-32, so that a torn or damaged file is never taken for a whole one. A *seal* is a commit
-without rows, which a driver makes when it takes the folder.
+An Arrow IPC stream of one batch with one row, whose two cells hold the rows of the two tables; the schema's
+metadata says which commit it is and whose. Behind the stream's end, where Arrow no longer reads, stand a magic
+word, the stream's length and its CRC-32, so that a torn or damaged file is never taken for a whole one. A *seal*
+is a commit without rows, which a driver makes when it takes the folder.
 """
 
 from __future__ import annotations

@@ -54,6 +54,10 @@ def test_a_sum_that_overflows_never_becomes_nan() -> None:
     run(judge, 0, [-1.7e308, -1.7e308, math.inf])
     assert judge.decide(1, 2, -1e308) is STOP  # the average overflowed to -inf
     assert judge.decide(1, 3, math.inf) is GO  # and is inf at rung 3
+    run(judge, 1, [1.0, 1.0, 1.0])
+    run(judge, 2, [2.0, 2.0, 2.0])
+    assert judge.decide(3, 3, 2.0) is GO  # averages at rung 3: 1, 2, inf
+    assert judge.decide(3, 3, 2.1) is STOP
 
 
 def test_a_trial_is_not_compared_with_itself() -> None:

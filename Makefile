@@ -1,0 +1,44 @@
+# Everything a developer runs. Each target makes the environment it needs, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: test lint check demo bench clean
+
+test: lint check        ## what CI runs: style, types, layers, then every test
+
+lint: .venv/ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: .venv/ready-dev
+	$(BIN)/python -m pytest
+
+demo: .venv/ready-demo  ## a sweep on real handwritten digits, in about a minute
+	$(BIN)/python examples/demo.py
+
+bench: .venv/ready-bench  ## caviar beside Ray Tune and Optuna, in one run on this machine
+	$(BIN)/python benchmarks/bench_overhead.py
+	$(BIN)/python benchmarks/bench_report.py
+	$(BIN)/python benchmarks/bench_efficiency.py
+	$(BIN)/python benchmarks/bench_controller.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+.venv/ready-demo: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable '.[report,examples]'
+	touch $@
+
+.venv/ready-dev: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable . --group dev
+	touch $@
+
+.venv/ready-bench: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable '.[report,examples]' --group bench
+	touch $@

@@ -1,0 +1,139 @@
+"""A sweep folder, looked at again and again: by `run` from beside the sweep, by `watch` from anywhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from caviar.errors import FolderError
+
+if TYPE_CHECKING:
+    from caviar.analysis.progress import View
+
+SHARE_OF_A_CORE = 0.05
+"""Looking and showing take at most this much of one core, however large the sweep and the screen."""
+
+CREATION_INTERVAL_S = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A sweep folder at one moment."""
+
+    folder: Path
+    declaration: Mapping[str, Any]
+    state: str
+    """finished, running or interrupted."""
+    view: View
+
+    @property
+    def metric(self) -> str:
+        """The metric that the sweep watches."""
+        return str(self.declaration["metric"])
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return sum(self.view.counts[state] for state in ("completed", "stopped", "failed"))
+
+
+class Display(Protocol):
+    """Shows moments, each in place of the one before or below it."""
+
+    interval_s: float
+    """How often it wants to be shown one."""
+
+    def show(self, moment: Moment) -> None:
+        """Show how things stand."""
+
+    def close(self) -> None:
+        """Nothing more will come: leave the screen in order."""
+
+
+class Follower:
+    """Reads what is new in a sweep folder; what is no sweep raises `FolderError`."""
+
+    def __init__(self, folder: Path) -> None:
+        from caviar.analysis.progress import Progress
+        from caviar.store.reader import Reader
+
+        self._folder = folder
+        self._reader = Reader(folder)
+        self._progress = Progress()
+
+    def look(self) -> Moment:
+        """The present."""
+        # the state first: what a sweep recorded before it ended is then never missed
+        state = self._reader.state()
+        self._progress.update(self._reader.refresh(), self._reader.declaration)
+        now_us = time.time_ns() // 1000 if state == "running" else None
+        return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
+
+
+def watch(follower: Follower, display: Display) -> Moment:
+    """Show a sweep until no driver has it in hand any more; returns the last moment."""
+    while True:
+        began_s = time.thread_time()
+        moment = follower.look()
+        display.show(moment)
+        if moment.state != "running":
+            return moment
+        time.sleep(_pause_s(display, time.thread_time() - began_s))
+
+
+@contextmanager
+def shown(folder: Path, display: Display) -> Iterator[None]:
+    """Show a sweep that begins and ends within the block, from a thread beside it."""
+    over = threading.Event()
+    thread = threading.Thread(target=_show, args=(folder, display, over), name="caviar-display", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        display.close()
+
+
+def _show(folder: Path, display: Display, over: threading.Event) -> None:
+    try:
+        follower = _wait_for(folder, over)
+        while follower is not None:
+            last = over.is_set()  # asked before looking: the last look comes after the end
+            began_s = time.thread_time()
+            display.show(follower.look())
+            if last:
+                return
+            over.wait(_pause_s(display, time.thread_time() - began_s))
+    except BrokenPipeError:
+        pass  # nobody reads any more; the sweep goes on
+    except Exception as error:  # what only shows a sweep must not end it
+        logger.warning("no more progress is shown: %s: %s", type(error).__name__, error, exc_info=_debug())
+
+
+def _wait_for(folder: Path, over: threading.Event) -> Follower | None:
+    """The follower, once the folder is a sweep; None if it is all over and it never became one."""
+    while True:
+        last = over.is_set()
+        try:
+            return Follower(folder)
+        except FolderError:
+            if last:
+                return None
+        over.wait(CREATION_INTERVAL_S)
+
+
+def _pause_s(display: Display, busy_s: float) -> float:
+    return max(display.interval_s, busy_s / SHARE_OF_A_CORE)
+
+
+def _debug() -> bool:
+    return logger.isEnabledFor(logging.DEBUG)

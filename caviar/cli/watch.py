@@ -1,0 +1,74 @@
+"""``caviar status`` and ``caviar watch``: how a sweep stands, once or live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from caviar.cli import figures
+from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
+from caviar.cli.table import Form, form_options, print_json
+
+
+@click.command()
+@folder_argument
+@form_options(csv=False)
+@debug_option
+def status(folder: str, form: Form | None) -> None:
+    """How a sweep stands, once."""
+    from caviar.cli.follow import Follower
+    from caviar.cli.lines import as_dict
+
+    moment = Follower(Path(folder)).look()
+    view = moment.view
+    if form == "json":
+        print_json(as_dict(moment))
+        return
+    ended = f" ({view.ended})" if view.ended not in (None, "done") else ""
+    click.echo(f"{folder}: {moment.state}{ended}, {moment.done:,} of {view.wanted:,} trials ended")
+    facts = [("trials", figures.counts(view.counts))]
+    if view.best is not None:
+        best = view.best
+        facts += [
+            (
+                "best",
+                f"{moment.metric} {figures.number(best.best)} at step {best.best_step} of trial {best.trial}",
+            ),
+            ("", figures.params(best.params)),
+        ]
+    facts.append(("reports", f"{view.reports:,}"))
+    facts.append(("time", figures.duration(view.elapsed_s)))
+    if moment.state == "running":
+        left = "" if view.left_s is None else f", about {figures.duration(view.left_s)} left"
+        facts.append(
+            (
+                "speed",
+                f"{figures.rate(view.trials_per_s)} trials/s, {figures.rate(view.reports_per_s)} reports/s{left}",
+            )
+        )
+    for name, fact in facts:
+        click.echo(f"  {name.ljust(8)} {fact}")
+    for note in view.notes:
+        click.echo(f"  {figures.clock(note.time_us)}  {note.text}")
+
+
+@click.command()
+@folder_argument
+@form_options(csv=False)
+@debug_option
+def watch(folder: str, form: Form | None) -> int:
+    """A sweep live, until it ends; plain lines when piped."""
+    from caviar.cli import follow
+    from caviar.cli.lines import choose_display
+
+    follower = follow.Follower(Path(folder))
+    display = choose_display(json=form == "json")
+    try:
+        moment = follow.watch(follower, display)
+    finally:
+        display.close()
+    if moment.state == "finished":
+        return DONE
+    click.echo(f"{folder}: {moment.state}: no driver has it in hand, and it has not ended", err=True)
+    return FAILED

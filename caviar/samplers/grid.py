@@ -1,0 +1,52 @@
+"""The grid: every combination of a few values of each param. For small spaces, and to compare with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from numpy.random import SeedSequence
+
+from caviar.errors import UsageError
+from caviar.samplers.base import Proposer, Sampler
+from caviar.space import Choice, Space
+from caviar.trial import Params
+
+DEFAULT_POINTS = 5
+"""Values of a param that ``points`` does not name."""
+
+
+class _GridProposer(Proposer):
+    def __init__(self, combinations: Sequence[Params]) -> None:
+        self._combinations = combinations
+
+    def suggest(self, trial: int, seeds: SeedSequence) -> Params:
+        if trial >= len(self._combinations):
+            raise UsageError(f"trial {trial}: the grid was begun for {len(self._combinations)} trials")
+        return dict(self._combinations[trial])
+
+
+@dataclass(frozen=True, slots=True)
+class GridSampler(Sampler):
+    """Combination ``trial`` of ``space.grid(points)``, whose last param changes fastest.
+
+    ``points``: values of each `Float` and `Int`, or a mapping from name to their number (5 for a param that it does
+    not name); a `Choice` always has all of its values. More trials than combinations raise `UsageError`; fewer
+    leave the last combinations out, so that the first params see only their lowest values.
+    """
+
+    name: ClassVar[str] = "grid"
+    points: int | Mapping[str, int] = field(default=DEFAULT_POINTS, hash=False)
+
+    def __post_init__(self) -> None:
+        counts = self.points.values() if isinstance(self.points, Mapping) else [self.points]
+        if not all(type(count) is int and count > 0 for count in counts):
+            raise UsageError(f"GridSampler(points={self.points!r}): needs whole numbers of at least 1")
+        if isinstance(self.points, Mapping):
+            object.__setattr__(self, "points", MappingProxyType(dict(self.points)))
+
+    def begin(self, space: Space, *, seed: int, trials: int) -> Proposer:
+        points: Mapping[str, int] = dict.fromkeys(space.varying, self.points)

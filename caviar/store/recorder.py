@@ -1,0 +1,301 @@
+"""The one writer of a sweep folder: commits rows durably, has them rolled into parts, and holds the lease.
+
+Commits are numbered through the sweep, and each number is created exactly once. A driver has a nonce; when it
+finds its next number taken under another nonce, it has been replaced, and stops. At its start a driver takes a
+number for a seal, a commit without rows: a predecessor that should still be alive collides with that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from caviar.messages import EventRow, Reports, TrialStarted
+from caviar.store import segment
+from caviar.store.fence import Fence
+from caviar.store.files import Files
+from caviar.store.founding import founding
+from caviar.store.layout import FORMAT, TABLES, SweepFolder
+from caviar.store.lease import RENEW_S, Lease, refuse_if_held
+from caviar.store.part import read_part
+from caviar.store.picture import Camera, Picture
+from caviar.store.progress import Progress
+from caviar.store.roller import Roller
+from caviar.store.segment import Segment, SegmentKind
+from caviar.store.tables import EVENTS, METRICS, event_rows, events_table, metrics_table
+
+
+class Recorder:
+    """Writes one sweep folder; made by `create` or `open`. One thread calls it at a time.
+
+    ``now_us`` is real time, microseconds since the epoch, also where trials run in virtual time: other processes
+    compare the lease with their own clocks.
+
+    After an `OSError` (no room on the disk, say) the recorder can be used further: what was not acknowledged may
+    be committed again. `FencedError` is final: another driver took the folder over, and every later call raises
+    it too.
+    """
+
+    def __init__(self, fence: Fence, *, now_us: Callable[[], int], created_us: int) -> None:
+        """For `create` and `open` alone."""
+        self._fence = fence
+        self._folder = fence.folder
+        self._files = fence.files
+        self._now_us = now_us
+        self._progress = Progress()
+        self._created_us = created_us
+        self._roller = Roller(fence, created_us=created_us)
+        self._next_commit = 0
+        self._next_event = 0
+        self._leased_us = 0
+
+    @classmethod
+    def create(
+        cls,
+        folder: SweepFolder,
+        declaration: Mapping[str, Any],
+        *,
+        now_us: Callable[[], int],
+        files: Files | None = None,
+    ) -> Recorder:
+        """Make a new sweep folder; ``declaration`` is JSON for sweep.json, to which ``format`` and ``created_us``
+        are added.
+
+        Raises `FolderError` where the folder cannot hold a new sweep; then, and after any failure on the way,
+        nothing of what was made stays behind.
+        """
+        created_us = now_us()
+        content = {**declaration, "format": FORMAT, "created_us": created_us}
+        data = json.dumps(content, indent=1, allow_nan=False).encode()
+        folder.check_new()
+        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
+        with founding(folder, recorder._files):
+            recorder._seal()
+            recorder._roller.start()
+            recorder._renew_lease()
+            recorder._fence.create(folder.sweep_json, data)
+        return recorder
+
+    @classmethod
+    def open(
+        cls,
+        folder: SweepFolder,
+        *,
+        now_us: Callable[[], int],
+        take_over: bool = False,
+        files: Files | None = None,
+    ) -> Recorder:
+        """Go on with an existing sweep folder, from all that was ever acknowledged.
+
+        Raises `LeaseError` where another driver holds it, unless ``take_over``; `FolderError` where it is no
+        sweep, or damaged.
+        """
+        created_us = int(folder.declaration()["created_us"])
+        if not take_over:
+            refuse_if_held(folder, now_us())
+        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
+        camera = Camera(folder)
+        while True:
+            recorder._next_commit = camera.take().last + 1
+            with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
+                recorder._seal()
+                break
+        recorder._renew_lease()
+        try:
+            recorder._catch_up(camera)
+            recorder._tidy()
+        except BaseException:
+            recorder._release_lease()
+            raise
+        return recorder
+
+    @property
+    def commits(self) -> int:
+        """How many commits the sweep has, seals among them; the number of the next one."""
+        return self._next_commit
+
+    @property
+    def events(self) -> int:
+        """How many events the sweep has; the ``seq`` of the next one."""
+        return self._next_event
+
+    @property
+    def unrolled_rows(self) -> int:
+        """Rows of metrics that lie in `_hot` alone."""
+        return self._roller.rows
+
+    def commit(self, reports: Sequence[Reports], events: Sequence[EventRow]) -> None:
+        """Store reports and events together; when it returns they are durable, and may be acknowledged.
+
+        Dropped are reports that are stored already, by (trial, attempt, seq), and those of an attempt that
+        another had superseded before this call. From one call to the next, the seq of an attempt only grows.
+        With nothing to store it does nothing. Rolls first where that is due.
+
+        After an `OSError` nothing counts as stored: call again with the same reports and events, and more behind
+        them if there are more. `FencedError`: another driver took over, and nothing was stored.
+        """
+        self._fence.check()
+        self._roll_if_due()  # not after the commit: were it to fail there, the caller would repeat stored events
+        while True:
+            new = self._progress.select(reports)
+            metrics = metrics_table(new)
+            if not metrics.num_rows and not events:
+                return
+            content = Segment(
+                self._next_commit,
+                self._fence.nonce,
+                SegmentKind.COMMIT,
+                metrics,
+                events_table(events, self._next_event),
+            )
+            try:
+                self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+            except FileExistsError:
+                events = self._adopt(events)
+            else:
+                for block in new:
+                    self._progress.note(block.trial, block.attempt, block.seq)
+                self._count(content)
+                return
+
+    def tick(self) -> None:
+        """Do what the clock asks for: renew the lease, roll. Cheap when neither is due."""
+        self.keep_lease()
+        self._roll_if_due()
+
+    def roll(self) -> None:
+        """Move all commits from `_hot` into a new part of each table."""
+        self._fence.check()
+        self._roller.roll(self._next_commit - 1)
+
+    def keep_lease(self) -> None:
+        """Renew the lease where that is due, every 5 s."""
+        self._fence.check()
+        if self._now_us() - self._leased_us >= RENEW_S * 1e6:
+            self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
+            self._renew_lease()
+
+    def close(self, final: bool = True) -> None:
+        """Roll everything, and let go of the lease even if that fails. A recorder that was fenced off only ends.
+
+        ``final``: the sweep has ended and no worker writes any more, so leftovers in `.tmp` are removed too.
+        """
+        if self._fence.closed:
+            return
+        try:
+            self._roller.roll(self._next_commit - 1)
+            if final:
+                self._tidy()
+        finally:
+            self._release_lease()
+
+    # --- commits ------------------------------------------------------------------------------------------
+
+    def _seal(self) -> None:
+        content = Segment(
+            self._next_commit,
+            self._fence.nonce,
+            SegmentKind.SEAL,
+            METRICS.empty_table(),
+            EVENTS.empty_table(),
+        )
+        self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+        self._next_commit += 1
+
+    def _count(self, content: Segment) -> None:
+        """A commit is durable."""
+        self._next_commit = content.commit + 1
+        self._next_event += content.events.num_rows
+        self._note_starts(content.events)
+        self._roller.add(content, self._now_us())
+
+    def _adopt(self, events: Sequence[EventRow]) -> Sequence[EventRow]:
+        """The next commit's name is taken. If it is ours, an earlier create failed after the name was there;
+        readers may have seen it, so it stands. Returns the events that are not in it."""
+        content = self._fence.read_own(self._next_commit)
+        if content is None:
+            return events
+        self._files.sync_folder(self._folder.hot_folder)
+        stored = event_rows(content.events)
+        if list(events[: len(stored)]) != stored:
+            raise ValueError("after a failed commit, its events come first in the next")
+        self._note_reports(content.metrics)
+        self._count(content)
+        return events[len(stored) :]
+
+    def _note_reports(self, metrics: pa.Table) -> None:
+        self._progress.note(*(metrics.column(name).to_numpy() for name in ("trial", "attempt", "seq")))
+
+    def _note_starts(self, events: pa.Table) -> None:
+        started = events.filter(pc.equal(events.column("kind"), TrialStarted.kind))
+        for trial, attempt in zip(
+            *(started.column(name).to_pylist() for name in ("trial", "attempt")), strict=True
+        ):
+            self._progress.begin(trial, attempt)
+
+    def _roll_if_due(self) -> None:
+        if self._roller.due(self._now_us()):
+            self._roller.roll(self._next_commit - 1)
+
+    # --- beginning and end --------------------------------------------------------------------------------
+
+    def _catch_up(self, camera: Camera) -> None:
+        """Learn what earlier drivers stored, and roll what they left in `_hot`."""
+        while True:
+            try:
+                self._recall(camera.take())
+                # Not for order's sake only: a predecessor that wakes up just before it rolls collides with these
+                self._roller.roll(self._next_commit - 1, adopt=True)
+            except FileNotFoundError:
+                continue  # the predecessor, still alive, has just rolled what we were to read: look again
+            return
+
+    def _recall(self, picture: Picture) -> None:
+        self._progress = Progress()
+        self._roller = Roller(self._fence, created_us=self._created_us)
+        self._next_event = 0
+        if picture.last >= self._next_commit:  # another driver sealed after us
+            self._fence.read_own(self._next_commit)
+        for part in picture.parts["metrics"]:
+            self._note_reports(read_part(part.path, ("trial", "attempt", "seq")))
+        for part in picture.parts["events"]:
+            events = read_part(part.path, ("kind", "trial", "attempt"))
+            self._next_event += events.num_rows
+            self._note_starts(events)
+        covered = {table: picture.covered(table) for table in TABLES}
+        self._roller.recall(covered, picture.hot)
+        for commit in range(min(covered.values()) + 1, self._next_commit):
+            content = self._fence.read(commit)
+            if commit > covered["metrics"]:
+                self._note_reports(content.metrics)
+            if commit > covered["events"]:
+                self._next_event += content.events.num_rows
+                self._note_starts(content.events)
+            if content.kind is not SegmentKind.SEAL:
+                self._roller.add(content, self._now_us())
+
+    def _renew_lease(self) -> None:
+        now_us = self._now_us()
+        lease = Lease.mine(self._fence.nonce, now_us)
+        self._files.replace(self._folder.lease_json, lease.to_bytes(), temporary=self._folder.temporary("lease"))
+        self._leased_us = now_us
+
+    def _release_lease(self) -> None:
+        lease = Lease.read(self._folder)
+        if lease is not None and lease.nonce == self._fence.nonce:
+            self._files.unlink(self._folder.lease_json)
+
+    def _tidy(self) -> None:
+        """Remove what crashed writers left in `.tmp`, but not what clients post: they may be at it now."""
+        for name in self._files.names(self._folder.tmp_folder):
+            if not name.startswith("post-"):
+                path = self._folder.tmp_folder / name
+                if path.is_dir():
+                    self._files.remove_tree(path)
+                else:
+                    self._files.unlink(path)
