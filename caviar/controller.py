@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.random import PCG64, Generator
-
 from caviar.messages import (
     Answer,
     AttemptEnded,
@@ -42,7 +40,7 @@ from caviar.messages import (
 from caviar.samplers.base import Proposer, Sampler, trial_seed, trial_seeds
 from caviar.schedulers.base import Scheduler, Verdict
 from caviar.space import Space
-from caviar.trial import TrialRecord, TrialState
+from caviar.trial import Params, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
 """A trial that lost its worker or node more often than this has failed."""
@@ -205,8 +203,9 @@ class Controller:
         trial, plan = self.sampled, self.plan
         seeds = trial_seeds(plan.seed, trial)
         known = len(plan.first)
+        params: Params
         if trial < known:
-            params = plan.space.complete(plan.first[trial], Generator(PCG64(seeds)))
+            params = plan.space.complete(plan.first[trial], seeds)
         else:
             params = self._proposer.suggest(trial - known, seeds)
         return TrialSampled(now_us, trial, self.stage, params, trial_seed(seeds))
@@ -291,6 +290,8 @@ class Controller:
         refusal: str | None = None
         if event.command != "stop":
             refusal = f"unknown command {event.command!r}: this driver knows stop"
+        elif self.ended:
+            refusal = "the sweep has ended"
         elif trial is not None and not 0 <= trial < self.sampled:
             refusal = f"there is no trial {trial}: trials 0 to {self.sampled - 1} exist so far"
         elif trial is not None and self.state_of(trial).final:
@@ -390,7 +391,7 @@ class Controller:
         self._move(record, TrialState(event.status))
         self._judge.forget(event.trial)
         loss = math.inf if event.value is None else self._loss(event.value)
-        self._proposer.tell(record.params, loss)
+        self._proposer.tell(event.trial - len(self.plan.first), record.params, loss)
 
     def _apply_sweep_ended(self, event: SweepEnded) -> None:
         self.ended = True

@@ -108,9 +108,9 @@ class _Record:
     def _arguments(self) -> Iterator[tuple[str, Any, bool]]:
         """Name, JSON value, and whether it is required, of every argument but those that are None by default."""
         for each in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, each.name)
-            if each.init and (each.default is MISSING or value is not None):
-                yield each.name, _json(value), each.default is MISSING
+            required = each.default is MISSING
+            if each.init and (required or getattr(self, each.name) is not None):
+                yield each.name, _json(getattr(self, each.name)), required
 
     def _settle(self, **values: object) -> None:
         """Set what the record works out at its construction."""
@@ -352,7 +352,8 @@ class Space(Mapping[str, Parameter]):
         except CycleError as error:
             raise SpaceError(f"param {error.args[1][0]!r}: when: a cycle, {' -> '.join(error.args[1])}") from None
         # parents first, so that one pass settles which params exist
-        self._plan = tuple((name, self.varying.index(name), self._axes[name], conditions[name]) for name in names)
+        index = {name: place for place, name in enumerate(self.varying)}
+        self._plan = tuple((name, index[name], self._axes[name], conditions[name]) for name in names)
 
     @staticmethod
     def _entry(name: object, given: object) -> Parameter:
@@ -419,13 +420,20 @@ class Space(Mapping[str, Parameter]):
         allowed raise `SpaceError`. Constants may be left out."""
         return self._fill(params, None)
 
-    def complete(self, given: Mapping[str, object], rng: np.random.Generator) -> dict[str, Any]:
-        """Params with those given, checked, and the others drawn as by `sample`, but so that all given ones exist.
-        Raises as `check` does, never by chance."""
+    def complete(self, given: Mapping[str, object], seeds: np.random.SeedSequence) -> dict[str, Any]:
+        """Params with those given, checked, and the others drawn from a trial's seeds, but so that all given ones
+        exist. Raises as `check_partial` does, never by chance."""
+        rng = np.random.Generator(np.random.PCG64(seeds))
         return self._fill(given, rng.random(len(self.varying)), self._needed(given))
+
+    def check_partial(self, given: Mapping[str, object]) -> None:
+        """As `check`, but what is missing is no mistake, unless a param given could never exist."""
+        self._fill(given, [0.5] * len(self.varying), self._needed(given))
 
     def _needed(self, given: Mapping[str, object]) -> dict[str, Choice]:
         """How to draw the params that must take certain values for those given to exist."""
+        if not isinstance(given, Mapping):
+            raise SpaceError(f"{given!r} is no mapping from name to value")
         exist = set(given)
         drawn: dict[str, Choice] = {}
         for name, _, _, conditions in reversed(self._plan):
@@ -448,8 +456,6 @@ class Space(Mapping[str, Parameter]):
         drawn: Mapping[str, Choice] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """Params from what is given, and the rest from a point of the unit cube; None: nothing may be missing."""
-        if not isinstance(given, Mapping):
-            raise SpaceError(f"params must be a mapping from name to value, not {given!r}")
         for name, value in given.items():
             if name not in self._params:
                 raise SpaceError(f"param {name!r} is unknown; this space has {', '.join(self._params)}")

@@ -26,9 +26,9 @@ def deep_learning(tier: int = 2) -> Space:
     """The hyperparameters of a neural network, down to the given tier of importance.
 
     Tier 1: ``lr``. 2 adds ``momentum``, ``hidden`` (units a layer) and ``batch_size``. 3 adds ``layers`` and
-    ``lr_decay`` (of lr / (1 + lr_decay * step)). 4 adds Adam's ``beta1``, ``beta2`` and ``epsilon``, which below are
-    the constants 0.9, 0.999 and 1e-8. What a tier adds comes after what it has, so a trial draws the same
-    ``lr`` in every tier. Another tier raises `SpaceError`.
+    ``lr_decay`` (of lr / (1 + lr_decay * step)). 4 adds Adam's ``beta1``, ``beta2`` and ``epsilon``, which below
+    are the constants 0.9, 0.999 and 1e-8. What a tier adds comes last, so that `RandomSampler` draws the same
+    ``lr`` for a trial in every tier. Another tier raises `SpaceError`.
 
     The order is Andrew Ng's, from "Tuning process" (Improving Deep Neural Networks, Coursera, 2017).
     """

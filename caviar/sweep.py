@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import caviar
 from caviar.analysis.result import Result, load
 from caviar.controller import Controller, Plan
@@ -80,8 +78,6 @@ class Sweep:
             self.setup,
             "a function without arguments, or None",
         )
-        if isinstance(self.space, Mapping) and not isinstance(self.space, Space):
-            object.__setattr__(self, "space", Space(self.space))
         _need(isinstance(self.space, Space), "space", self.space, "a caviar.Space")
         good_metric = isinstance(self.metric, str) and bool(self.metric) and self.metric not in RESERVED_METRICS
         _need(
@@ -115,7 +111,7 @@ class Sweep:
         few = f"at most as many settings as trials ({self.trials})"
         _need(len(self.first) <= self.trials, "first", f"{len(self.first)} settings", few)
         for params in self.first:
-            self.space.complete(params, np.random.default_rng(0))  # what it cannot work with, it says now
+            self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
 
     def but(self, **changes: Any) -> Sweep:
@@ -136,7 +132,7 @@ class Sweep:
         whatever cannot work, before anything is written. Ctrl-C once: KeyboardInterrupt, after everything that was
         reported is committed; twice: at once.
         """
-        folder = SweepFolder(path)
+        folder = SweepFolder(Path(path))
         folder.check_new()
         controller = Controller(self.plan())
         if executor is None:

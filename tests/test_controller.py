@@ -473,9 +473,9 @@ def picture(thing: object) -> object:
         return [picture(value) for value in thing]
     slots = [name for cls in type(thing).__mro__ for name in getattr(cls, "__slots__", ())]
     names = [*getattr(thing, "__dict__", {}), *slots]
-    if not names:
-        return repr(thing) if isinstance(thing, float) else thing
-    return {name: picture(getattr(thing, name, None)) for name in names}
+    if isinstance(thing, str | int | float | None):
+        return repr(thing)  # so that NaN equals NaN
+    return {"type": type(thing).__name__} | {name: picture(getattr(thing, name, None)) for name in names}
 
 
 AnySweep.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

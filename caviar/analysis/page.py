@@ -66,14 +66,12 @@ def page_data(result: Result) -> dict[str, Any]:
     everything = result.trials()
     best = result.top(len(everything))
     shown = _shown(everything.index.to_numpy(), best.index.to_numpy())
-    curves = result.curves()
-    curves = curves[curves[result.metric].notna()] if result.metric in curves else curves[:0]
-    curve_of = _thinned(
-        curves["trial"].to_numpy(),
-        curves["step"].to_numpy(),
-        curves[result.metric].to_numpy() if result.metric in curves else np.zeros(0),
-        shown,
-    )
+    curves = result.curves(
+        tidy=True
+    )  # tidy: a value reported as NaN is a gap, a report without the metric is none
+    curves = curves[curves["metric"] == result.metric]
+    columns = (curves[name].to_numpy() for name in ("trial", "step", "value"))
+    curve_of = _thinned(*columns, shown=shown)
     axes = list(_axes(result))
     ranges = {axis["name"] for axis in axes if axis["scale"] != "choice"}
     names = result.params
@@ -107,7 +105,9 @@ def _axes(result: Result) -> Iterable[dict[str, Any]]:
         if isinstance(parameter, Choice):
             yield {"name": name, "scale": "choice", "values": [str(value) for value in parameter.values]}
         elif isinstance(parameter, Float | Int):
-            few = isinstance(parameter, Int) and parameter.scale == "linear" and parameter.high - parameter.low < FEW
+            few = (
+                isinstance(parameter, Int) and parameter.scale == "linear" and parameter.high - parameter.low < FEW
+            )
             yield {"name": name, "scale": parameter.scale, "few": few}
 
 
@@ -127,7 +127,7 @@ def _shown(trials: Ints, best: Ints) -> Ints:
     return np.sort(np.concatenate([first, others[:: math.ceil(len(others) / (MAX_TRIALS - len(first)))]]))
 
 
-def _thinned(trial: Ints, step: Ints, value: Floats, shown: Ints) -> dict[int, tuple[Ints, Floats]]:
+def _thinned(trial: Ints, step: Ints, value: Floats, *, shown: Ints) -> dict[int, tuple[Ints, Floats]]:
     """The curves of these trials, none with more points than its share; first and last always stay."""
     share = max(MAX_POINTS // max(len(shown), 1), 10)
     curve_of: dict[int, tuple[Ints, Floats]] = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from caviar.analysis.reports import Ints
-from caviar.analysis.trials import BY_HAND, TrialColumns
+from caviar.analysis.trials import TrialColumns
+from caviar.controller import BY_HAND
 from caviar.trial import TrialState
 
 NOT_EARLY_STOPPING = (BY_HAND, "time_budget")

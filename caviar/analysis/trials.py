@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.analysis.reports import NOWHERE, Bools, Ints, Restarts, dictionary
+from caviar.controller import BY_HAND
 from caviar.trial import Params, TrialState
 
 MISSING = -1
@@ -20,9 +21,6 @@ MISSING = -1
 
 NO_TIME = np.iinfo(np.int64).min
 """NaT as an integer."""
-
-BY_HAND = "by hand"
-"""The reason of a stop that a person ordered."""
 
 
 class EventColumns:

@@ -127,6 +127,7 @@ def folder_argument(command: AnyFunction) -> AnyFunction:
 
 
 @click.command(
+    "caviar",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit status: 0 done; 1 it failed; 2 wrong use; 130 interrupted.",

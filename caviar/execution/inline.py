@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from caviar.errors import TrialStopped
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
-from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
+from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import REPORTS, STARTED, Entry, columns, event
 from caviar.messages import Answer, Command, Launch, Stop
 
@@ -59,13 +59,12 @@ class Inline(Executor, Link):
         launch = self._queue.popleft()
         restored = launch.checkpoint[1] if launch.checkpoint else None
         self._entries.append((STARTED, self.now_us(), launch.trial, launch.attempt, restored))
-        try:
-            self._entries.append(self._train(launch))
-        finally:
-            self._trial, self._open = None, None
+        end = run_attempt(launch, job=self._job, link=self, shared=self._shared)
+        self._open = None
         if self._broken is not None:
             broken, self._broken = self._broken, None
             raise broken
+        self._entries.append(end)
         self._flush()
 
     def now_us(self) -> int:
@@ -73,15 +72,6 @@ class Inline(Executor, Link):
 
     def close(self) -> None:
         self._queue.clear()
-
-    def _train(self, launch: Launch) -> Entry:
-        if not self._shared:
-            try:
-                self._shared.append(self._job.setup() if self._job.setup else None)
-            except Exception as error:  # noqa: BLE001 - a trial fails by its setup, as on any worker
-                return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
-        self._trial = Trial(launch, job=self._job, link=self, shared=self._shared[0])
-        return run_attempt(self._trial, self._job)
 
     def _stop(self, trial: int, attempt: int, reason: str) -> None:
         if self._trial is not None and self._trial.id == trial:
@@ -96,6 +86,9 @@ class Inline(Executor, Link):
                 return
 
     # --- the trial's link --------------------------------------------------------------------------
+
+    def attend(self, trial: Trial | None) -> None:
+        self._trial = trial
 
     def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
         if self._open != names:

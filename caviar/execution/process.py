@@ -16,8 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from caviar.execution import preload
-from caviar.execution.contract import Job
-from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
+from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, REPORTS, STARTED, Entry
 from caviar.messages import Launch
 
@@ -104,8 +103,7 @@ class PipeLink(Link):
         restored = launch.checkpoint[1] if launch.checkpoint else None
         self.tell((STARTED, time.time_ns() // 1000, launch.trial, launch.attempt, restored))
 
-    def train(self, trial: Trial | None) -> None:
-        """From now on, answers and stops are for this trial."""
+    def attend(self, trial: Trial | None) -> None:
         with self._arrived:
             self._trial = trial
             if trial is not None:
@@ -193,25 +191,10 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
             link.end(not_trained(launch, outcome="stopped", reason=reason))
             continue
         link.begin(launch)
-        link.end(_train(launch, job, link, shared))
+        link.end(run_attempt(launch, job=job, link=link, shared=shared))
         if job.resources.fresh_process:
             link.flush()
             return
-
-
-def _train(launch: Launch, job: Job, link: PipeLink, shared: list[object]) -> Entry:
-    """One attempt; ``shared`` holds what setup returned, once it has."""
-    if not shared:
-        try:
-            shared.append(job.setup() if job.setup else None)
-        except BaseException as error:  # noqa: BLE001 - sys.exit in setup fails the trial as well
-            return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
-    trial = Trial(launch, job=job, link=link, shared=shared[0])
-    link.train(trial)
-    try:
-        return run_attempt(trial, job)
-    finally:
-        link.train(None)
 
 
 def _limit_threads(threads: int) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from caviar.errors import UsageError
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
-from caviar.execution.training import Link, Trial, not_trained, run_attempt
+from caviar.execution.training import Link, Trial, run_attempt
 from caviar.execution.wire import REPORTS, Entry, columns
 from caviar.messages import (
     Answer,
@@ -289,13 +289,7 @@ class Simulated(Executor):
     ) -> tuple[npt.NDArray[np.float64], tuple[str, ...], AttemptEnded, Sequence[int]]:
         """Run the training function from end to end, and keep what it reports."""
         ledger = _Ledger()
-        try:
-            if not self._shared:
-                self._shared.append(self._job.setup() if self._job.setup else None)
-            trial = Trial(launch, job=self._job, link=ledger, shared=self._shared[0])
-            entry = run_attempt(trial, self._job)
-        except Exception as error:  # noqa: BLE001 - a trial fails by its setup, as on any worker
-            entry = not_trained(launch, outcome="failed", reason=f"setup: {error}", error=error)
+        entry = run_attempt(launch, job=self._job, link=ledger, shared=self._shared)
         names = tuple(dict.fromkeys(name for block in ledger.blocks() for name in block.names))
         table: dict[int, list[float]] = {}
         for block in ledger.blocks():
@@ -315,6 +309,9 @@ class _Ledger(Link):
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self.saved: list[int] = []
+
+    def attend(self, trial: Trial | None) -> None:
+        pass
 
     def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
         self._entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, [row]))
@@ -351,7 +348,9 @@ def _part(reports: Reports, begin: int, end: int) -> Reports:
 def _recorded(curves: pd.DataFrame) -> Callable[[Launch], Curve]:
     """Recorded learning curves, by trial number."""
     metrics = [name for name in curves.columns if name not in {"trial", "step", "time", "attempt"}]
-    by_trial = {int(trial): rows.sort_values("step") for trial, rows in curves.groupby("trial")}
+    by_trial: dict[Any, pd.DataFrame] = {
+        trial: rows.sort_values("step") for trial, rows in curves.groupby("trial")
+    }
 
     def curve(launch: Launch) -> Curve:
         rows = by_trial.get(launch.trial)

@@ -24,6 +24,10 @@ class Link(ABC):
     """What connects a trial with whoever runs it."""
 
     @abstractmethod
+    def attend(self, trial: Trial | None) -> None:
+        """Answers and stops are for this trial from now on; None: its training function has ended."""
+
+    @abstractmethod
     def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
         """Take a report: ``row`` is (step, time_us, value, ...). Returns at once."""
 
@@ -265,14 +269,28 @@ class Trial:
         return f"no report of {self._job.metric}{told}"
 
 
-def run_attempt(trial: Trial, job: Job) -> Entry:
-    """Run the training function to its end, whatever that is, and say how it ended (an ENDED entry)."""
+def run_attempt(launch: Launch, *, job: Job, link: Link, shared: list[object]) -> Entry:
+    """Run one attempt to its end, whatever that is, and say how it ended (an ENDED entry).
+
+    ``shared`` holds what ``setup`` returned in this process, or is empty before the first attempt.
+    """
+    if not shared:
+        try:
+            shared.append(job.setup() if job.setup else None)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit in setup fails the trial as well
+            return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
+    trial = Trial(launch, job=job, link=link, shared=shared[0])
+    link.attend(trial)
     try:
         job.train(trial)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit and TrialStopped are ends of a trial too
         return trial.ended(error)
+    finally:
+        link.attend(None)
     return trial.ended(None)
 
 

@@ -21,7 +21,7 @@ def trial_seeds(seed: int, trial: int) -> SeedSequence:
     return SeedSequence(seed, spawn_key=(trial,))
 
 
-def seed_number(seeds: SeedSequence) -> int:
+def trial_seed(seeds: SeedSequence) -> int:
     """The seed that the training function is given: a whole number of 32 bits."""
     return int(seeds.generate_state(1)[0])
 
@@ -38,7 +38,8 @@ class Proposer(ABC):
 
     def tell(self, trial: int, params: Params, loss: float) -> None:
         """How a trial ended. ``loss``: the metric as last reported, turned so that less is better; a trial
-        without a finite value has ``inf``. Proposers that do not learn ignore it."""
+        without a finite value has ``inf``. A known setting (``Sweep(first=...)``) has a negative number.
+        Proposers that do not learn ignore it."""
 
 
 class Sampler(ABC):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from numpy.random import SeedSequence
@@ -33,9 +32,9 @@ class _GridProposer(Proposer):
 class GridSampler(Sampler):
     """Combination ``trial`` of ``space.grid(points)``, whose last param changes fastest.
 
-    ``points``: values of each `Float` and `Int`, or a mapping from name to their number (5 for a param that it does
-    not name); a `Choice` always has all of its values. More trials than combinations raise `UsageError`; fewer
-    leave the last combinations out, so that the first params see only their lowest values.
+    ``points``: the number of values of each `Float` and `Int`, or a mapping from name to it (5 for those that it
+    does not name); a `Choice` always has all of its values. More trials than combinations raise `UsageError`;
+    fewer leave the last combinations out, so that the first params see only their lowest values.
     """
 
     name: ClassVar[str] = "grid"
@@ -44,9 +43,30 @@ class GridSampler(Sampler):
     def __post_init__(self) -> None:
         counts = self.points.values() if isinstance(self.points, Mapping) else [self.points]
         if not all(type(count) is int and count > 0 for count in counts):
-            raise UsageError(f"GridSampler(points={self.points!r}): needs whole numbers of at least 1")
+            raise UsageError(
+                f"GridSampler(points={self.points!r}): needs a whole number of at least 1, or a mapping to some"
+            )
         if isinstance(self.points, Mapping):
-            object.__setattr__(self, "points", MappingProxyType(dict(self.points)))
+            object.__setattr__(self, "points", dict(self.points))
 
     def begin(self, space: Space, *, seed: int, trials: int) -> Proposer:
-        points: Mapping[str, int] = dict.fromkeys(space.varying, self.points)
+        points = self.points
+        if isinstance(points, Mapping):
+            numbers = [name for name in space.varying if not isinstance(space[name], Choice)]
+            unknown = [name for name in points if name not in numbers]
+            if unknown:
+                known = ", ".join(numbers) or "none"
+                raise UsageError(f"GridSampler: points of {unknown[0]!r}, but the Floats and Ints are: {known}")
+            points = dict.fromkeys(numbers, DEFAULT_POINTS) | dict(points)
+        combinations = list(itertools.islice(space.iter_grid(points), trials))
+        if len(combinations) < trials:
+            raise UsageError(
+                f"{trials} trials, but the grid has {len(combinations)} combinations: fewer trials, or more points"
+            )
+        return _GridProposer(combinations)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "points": dict(self.points) if isinstance(self.points, Mapping) else self.points,
+        }

@@ -105,23 +105,12 @@ class Files:
         """
         first, second = folder / "probe-1", folder / "probe-2"
         try:
-            self.unlink(first)
-            self.unlink(second)
+            for path in (first, second):
+                self.unlink(path)
             self.write(first, b"")
+            exclusive = self._links_once(first, second)
         except OSError as error:
             raise FolderError(f"{folder.parent}: cannot be written: {error.strerror}") from error
-        try:
-            self.link(first, second)
-            exclusive = False
-            try:
-                self.link(first, second)
-            except FileExistsError:
-                exclusive = True
-        except OSError as error:
-            raise FolderError(
-                f"{folder.parent}: its file system has no hard links ({error.strerror}), which a sweep folder "
-                "needs: choose a folder on a local disk or on NFS"
-            ) from error
         finally:
             with contextlib.suppress(OSError):
                 self.unlink(first)
@@ -131,3 +120,17 @@ class Files:
                 f"{folder.parent}: its file system overwrites existing names when it links, so it cannot keep two "
                 "drivers apart: choose a folder on a local disk or on NFS"
             )
+
+    def _links_once(self, first: Path, second: Path) -> bool:
+        try:
+            self.link(first, second)
+        except OSError as error:
+            raise FolderError(
+                f"{first.parent.parent}: its file system has no hard links ({error.strerror}), which a sweep "
+                "folder needs: choose a folder on a local disk or on NFS"
+            ) from error
+        try:
+            self.link(first, second)
+        except FileExistsError:
+            return True
+        return False

@@ -19,6 +19,7 @@ Table = Literal["metrics", "events"]
 TABLES: tuple[Table, ...] = ("metrics", "events")
 
 _HOT = re.compile(r"(\d{12})\.arrow")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: a Path makes one of two
 _PART = re.compile(r"part-(\d{12})\.parquet")
 
 
@@ -29,7 +30,7 @@ class SweepFolder:
     path: Path
 
     def __post_init__(self) -> None:
-        if "://" in str(self.path):
+        if _URL.match(str(self.path)):
             raise FolderError(f"{self.path}: is a URL; a sweep folder lies on a file system, local or shared")
         object.__setattr__(self, "path", Path(self.path))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from caviar.errors import FolderError
 from caviar.store.layout import TABLES, SweepFolder, Table
@@ -45,14 +46,12 @@ class Camera:
                 parts = {table: self._parts(table) for table in TABLES}
             except OSError as error:
                 raise FolderError(f"{error.filename}: cannot be read: {error.strerror}") from error
-            covered = [chain[-1].last if chain else -1 for chain in parts.values()]
-            last = _reach(min(covered), hot)
+            covered = {table: chain[-1].last if chain else -1 for table, chain in parts.items()}
+            picture = Picture(_reach(min(covered.values()), hot), parts, hot)
             # Listing a folder that changes may skip a name, so a gap counts as damage only once it stands still
-            missing = self._gap(parts) or (
-                str(self._folder.hot(last + 1)) if last < max((*covered, *hot[-1:])) else None
-            )
+            missing = self._gap(picture)
             if missing is None:
-                return Picture(last, parts, hot)
+                return picture
             if before == (hot, parts):
                 raise FolderError(f"{missing}: missing; what was committed after it cannot be read")
             before = (hot, parts)
@@ -68,14 +67,21 @@ class Camera:
             chain.append(self._footers[table, name])
         return tuple(chain)
 
-    def _gap(self, parts: Mapping[Table, tuple[Part, ...]]) -> str | None:
-        for table, chain in parts.items():
+    def _gap(self, picture: Picture) -> Path | None:
+        """A file that must be there, since something that came after it is."""
+        for table, chain in picture.parts.items():
             expected = 0
             for part in chain:
                 if part.first != expected:
-                    return str(self._folder.part(table, expected))
+                    return self._folder.part(table, expected)
                 expected = part.last + 1
-        return None
+        missing = picture.last + 1
+        for table in TABLES:
+            if missing <= max(picture.covered(other) for other in TABLES):
+                # A commit leaves `_hot` when both tables have it in parts, so it is the other table's part that lacks
+                if picture.covered(table) < missing:
+                    return self._folder.part(table, picture.covered(table) + 1)
+        return self._folder.hot(missing) if picture.hot and picture.hot[-1] > missing else None
 
 
 def _numbers(folder: SweepFolder) -> Iterator[int]:

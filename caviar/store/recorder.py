@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caviar.errors import FolderError
 from caviar.messages import EventRow, Reports, TrialStarted
 from caviar.store import segment
 from caviar.store.fence import Fence
@@ -171,7 +172,7 @@ class Recorder:
     def roll(self) -> None:
         """Move all commits from `_hot` into a new part of each table."""
         self._fence.check()
-        self._roller.roll(self._next_commit - 1)
+        self._roll()
 
     def keep_lease(self) -> None:
         """Renew the lease where that is due, every 5 s."""
@@ -188,7 +189,7 @@ class Recorder:
         if self._fence.closed:
             return
         try:
-            self._roller.roll(self._next_commit - 1)
+            self._roll()
             if final:
                 self._tidy()
         finally:
@@ -240,7 +241,14 @@ class Recorder:
 
     def _roll_if_due(self) -> None:
         if self._roller.due(self._now_us()):
+            self._roll()
+
+    def _roll(self) -> None:
+        try:
             self._roller.roll(self._next_commit - 1)
+        except FileNotFoundError as error:
+            self._fence.read_own(self._next_commit)  # a successor may have rolled what we were to roll
+            raise FolderError(f"{error.filename}: is gone; something else removes files from the sweep") from error
 
     # --- beginning and end --------------------------------------------------------------------------------
 

@@ -1,9 +1,8 @@
-"""What every executor does alike. A new executor adds a line to EXECUTORS, and no test."""
+"""What every executor does alike. A new executor adds a line to REAL, and no test."""
 
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +16,26 @@ from caviar.execution.contract import Executor
 
 SPACE = caviar.Space(lr=caviar.Float(1e-3, 1.0, scale="log"), width=caviar.Int(1, 8))
 
-EXECUTORS: list[Any] = [
+SIMULATED = pytest.param(lambda: caviar.Simulated(workers=3), id="simulated")
+REAL: list[Any] = [
     pytest.param(lambda: caviar.Inline(), id="inline"),
-    pytest.param(lambda: caviar.Simulated(workers=3), id="simulated"),
     pytest.param(lambda: caviar.Ray(workers=2), id="ray", marks=pytest.mark.ray),
     pytest.param(lambda: caviar.Ray(workers=1), id="ray-1", marks=pytest.mark.ray),
 ]
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=[*REAL, SIMULATED])
 def executor(request: pytest.FixtureRequest) -> Executor:
+    return make(request)
+
+
+@pytest.fixture(params=REAL)
+def real_executor(request: pytest.FixtureRequest) -> Executor:
+    """Those that train in step with the scheduler; a simulated function has ended when virtual time begins."""
+    return make(request)
+
+
+def make(request: pytest.FixtureRequest) -> Executor:
     if request.node.get_closest_marker("ray"):
         request.getfixturevalue("ray_cluster")
     made: Executor = request.param()
@@ -173,10 +182,10 @@ def test_decisions_fall_at_rungs_and_nothing_is_reported_past_them(tmp_path: Pat
     assert stopped.reason.str.startswith("asha: rung ").all()
 
 
-def test_a_stopped_function_that_swallows_is_stopped_all_the_same(tmp_path: Path, executor: Executor) -> None:
-    if isinstance(executor, caviar.Simulated):
-        pytest.skip("its training functions run to the end before virtual time begins")
-    result = run(tmp_path, executor, swallows, trials=8, scheduler=caviar.Asha(grace_steps=2, reduction_factor=4))
+def test_a_stopped_function_that_swallows_is_stopped_all_the_same(tmp_path: Path, real_executor: Executor) -> None:
+    result = run(
+        tmp_path, real_executor, swallows, trials=8, scheduler=caviar.Asha(grace_steps=2, reduction_factor=4)
+    )
     stopped = result.trials().query("status == 'stopped'")
     assert len(stopped)
     assert set(stopped.steps) <= {2, 8}
@@ -239,10 +248,8 @@ def test_a_trial_is_complete_at_max_step(tmp_path: Path, executor: Executor) -> 
     assert result.curves().step.max() == 9
 
 
-def test_a_function_may_return_early_without_max_step(tmp_path: Path, executor: Executor) -> None:
-    if isinstance(executor, caviar.Simulated):
-        pytest.skip("virtual time needs max_step or curves")
-    result = run(tmp_path, executor, learns_a_little, trials=2, max_step=None)
+def test_a_function_may_return_early_without_max_step(tmp_path: Path, real_executor: Executor) -> None:
+    result = run(tmp_path, real_executor, learns_a_little, trials=2, max_step=None)
     assert set(result.trials().status) == {"completed"}
     assert set(result.trials().steps) == {2}
 
@@ -261,10 +268,8 @@ def test_a_rung_is_judged_at_the_first_report_at_or_past_it(tmp_path: Path, exec
     assert [(row.step, row.data["rung"]) for row in decisions.itertuples()] == [(2, 1), (2, 2), (5, 4)]
 
 
-def test_a_retry_goes_on_from_the_last_checkpoint(tmp_path: Path, executor: Executor) -> None:
-    if isinstance(executor, caviar.Simulated):
-        pytest.skip("it keeps no files")
-    result = run(tmp_path, executor, saves, trials=2, retries=1, checkpoint_every=2)
+def test_a_retry_goes_on_from_the_last_checkpoint(tmp_path: Path, real_executor: Executor) -> None:
+    result = run(tmp_path, real_executor, saves, trials=2, retries=1, checkpoint_every=2)
     trials = result.trials()
     assert set(trials.status) == {"completed"}
     assert set(trials.attempts) == {2}
@@ -311,4 +316,4 @@ def test_the_folder_of_a_finished_sweep_is_rolled_and_small(tmp_path: Path, exec
     assert len(files) <= 10, files
     plain = pd.read_parquet(folder / "metrics")
     assert len(plain) == 6 * 9 * 2
-    assert os.listdir(folder / "_hot") == ["000000000000.arrow"]
+    assert [path.name for path in (folder / "_hot").iterdir()] == ["000000000000.arrow"]
