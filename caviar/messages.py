@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,10 +53,6 @@ class Recorded(Event):
 
     __slots__ = ()
     time_us: int
-
-    def data(self) -> dict[str, Any]:
-        """What the row holds beside time, kind, trial, attempt and step: JSON."""
-        return {}
 
 
 # --- asked of the controller, never recorded -------------------------------------------------------
@@ -124,9 +120,6 @@ class DriverStarted(Recorded):
     pid: int
     version: str
 
-    def data(self) -> dict[str, Any]:
-        return {"host": self.host, "pid": self.pid, "version": self.version}
-
 
 @dataclass(frozen=True, slots=True)
 class DriverStopped(Recorded):
@@ -135,9 +128,6 @@ class DriverStopped(Recorded):
     kind: ClassVar[str] = "driver_stopped"
     time_us: int
     reason: str
-
-    def data(self) -> dict[str, Any]:
-        return {"reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +138,6 @@ class SweepStarted(Recorded):
     time_us: int
     trials: int
 
-    def data(self) -> dict[str, Any]:
-        return {"trials": self.trials}
-
 
 @dataclass(frozen=True, slots=True)
 class StageOpened(Recorded):
@@ -160,9 +147,6 @@ class StageOpened(Recorded):
     time_us: int
     stage: int
     space: Mapping[str, Any]
-
-    def data(self) -> dict[str, Any]:
-        return {"stage": self.stage, "space": self.space}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +160,6 @@ class TrialSampled(Recorded):
     params: Params
     seed: int
 
-    def data(self) -> dict[str, Any]:
-        return {"stage": self.stage, "params": self.params, "seed": self.seed}
-
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted(Recorded):
@@ -190,9 +171,6 @@ class TrialStarted(Recorded):
     attempt: int
     worker: str
     restored: int | None = None
-
-    def data(self) -> dict[str, Any]:
-        return {"worker": self.worker, "restored": self.restored}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +185,6 @@ class Decided(Recorded):
     rung: int
     value: float
     decision: str
-
-    def data(self) -> dict[str, Any]:
-        return {"rung": self.rung, "value": pack_float(self.value), "decision": self.decision}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +210,6 @@ class AttemptFailed(Recorded):
     reason: str
     error: str | None = None
 
-    def data(self) -> dict[str, Any]:
-        return {"reason": self.reason, "error": self.error}
-
 
 @dataclass(frozen=True, slots=True)
 class AttemptLost(Recorded):
@@ -250,9 +222,6 @@ class AttemptLost(Recorded):
     step: int
     reason: str
 
-    def data(self) -> dict[str, Any]:
-        return {"reason": self.reason}
-
 
 @dataclass(frozen=True, slots=True)
 class StopOrdered(Recorded):
@@ -262,9 +231,6 @@ class StopOrdered(Recorded):
     time_us: int
     trial: int | None
     reason: str
-
-    def data(self) -> dict[str, Any]:
-        return {"reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,18 +249,6 @@ class TrialEnded(Recorded):
     best: float | None = None
     best_step: int | None = None
 
-    def data(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"status": self.status}
-        if self.reason is not None:
-            data["reason"] = self.reason
-        if self.error is not None:
-            data["error"] = self.error
-        if self.value is not None:
-            data["value"] = pack_float(self.value)
-        if self.best is not None:
-            data["best"], data["best_step"] = self.best, self.best_step
-        return data
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost(Recorded):
@@ -304,9 +258,6 @@ class WorkerLost(Recorded):
     time_us: int
     worker: str
     reason: str
-
-    def data(self) -> dict[str, Any]:
-        return {"worker": self.worker, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +271,6 @@ class CommandReceived(Recorded):
     trial: int | None
     args: Mapping[str, Any]
 
-    def data(self) -> dict[str, Any]:
-        return {"id": self.id, "command": self.command, "args": self.args}
-
 
 @dataclass(frozen=True, slots=True)
 class CommandAnswered(Recorded):
@@ -334,9 +282,6 @@ class CommandAnswered(Recorded):
     applied: bool
     text: str
 
-    def data(self) -> dict[str, Any]:
-        return {"id": self.id, "applied": self.applied, "text": self.text}
-
 
 @dataclass(frozen=True, slots=True)
 class SweepEnded(Recorded):
@@ -345,9 +290,6 @@ class SweepEnded(Recorded):
     kind: ClassVar[str] = "sweep_ended"
     time_us: int
     reason: str
-
-    def data(self) -> dict[str, Any]:
-        return {"reason": self.reason}
 
 
 # --- commands to the executor ----------------------------------------------------------------------
@@ -419,31 +361,36 @@ class EventRow:
     data: str
 
 
-def to_row(event: Recorded) -> EventRow:
-    """The row that stands for an event in the events table."""
-    data = json.dumps(event.data(), separators=(",", ":"), allow_nan=False)
-    return EventRow(
-        event.time_us,
-        event.kind,
-        getattr(event, "trial", None),
-        getattr(event, "attempt", None),
-        getattr(event, "step", None),
-        data,
-    )
-
+_COLUMNS = ("trial", "attempt", "step")
+"""Fields that are columns of the table. All others but the time are its ``data``, where they are not None."""
 
 _KINDS: dict[str, type[Recorded]] = {kind.kind: kind for kind in Recorded.__subclasses__()}
+_FIELDS = {kind: tuple(field.name for field in fields(cast(Any, cls))) for kind, cls in _KINDS.items()}
+_DATA = {
+    kind: tuple(name for name in names if name not in (*_COLUMNS, "time_us")) for kind, names in _FIELDS.items()
+}
+
+
+def to_row(event: Recorded) -> EventRow:
+    """The row that stands for an event in the events table."""
+    data: dict[str, Any] = {}
+    for name in _DATA[event.kind]:
+        value = getattr(event, name)
+        if value is not None:
+            data[name] = pack_float(value) if type(value) is float else value
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    trial, attempt, step = (getattr(event, name, None) for name in _COLUMNS)
+    return EventRow(event.time_us, event.kind, trial, attempt, step, text)
 
 
 def from_row(row: EventRow) -> Recorded | None:
     """The event that a row stands for, or None for a kind that this version does not know."""
-    make: Callable[..., Recorded] | None = _KINDS.get(row.kind)
-    if make is None:
+    if row.kind not in _KINDS:
         return None
-    fields: dict[str, Any] = {"time_us": row.time_us, **json.loads(row.data)}
-    for name in ("trial", "attempt", "step"):
-        if name in make.__dataclass_fields__:  # type: ignore[attr-defined]
-            fields[name] = getattr(row, name)
-    if "value" in fields:
-        fields["value"] = unpack_float(fields["value"])
-    return make(**fields)
+    given: dict[str, Any] = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
+    given |= json.loads(row.data)
+    given["value"] = unpack_float(given.get("value"))
+    make: Callable[..., Recorded] = _KINDS[row.kind]
+    return make(
+        **{name: given[name] for name in _FIELDS[row.kind] if given.get(name) is not None or name in _COLUMNS}
+    )

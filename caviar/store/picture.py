@@ -76,11 +76,11 @@ class Camera:
                     return self._folder.part(table, expected)
                 expected = part.last + 1
         missing = picture.last + 1
+        furthest = max(picture.covered(table) for table in TABLES)
         for table in TABLES:
-            if missing <= max(picture.covered(other) for other in TABLES):
-                # A commit leaves `_hot` when both tables have it in parts, so it is the other table's part that lacks
-                if picture.covered(table) < missing:
-                    return self._folder.part(table, picture.covered(table) + 1)
+            # A commit leaves `_hot` only when both tables have it in parts: so this table's part is what lacks
+            if picture.covered(table) < missing <= furthest:
+                return self._folder.part(table, picture.covered(table) + 1)
         return self._folder.hot(missing) if picture.hot and picture.hot[-1] > missing else None
 
 

@@ -87,7 +87,7 @@ def experiment(write: Write) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, invoke: Invoke) -> Path:
     """The folder of that sweep, run to its end."""
     folder = tmp_path_factory.mktemp("finished")
-    file = folder / "experiment.py"
+    file = folder / "finished_experiment.py"  # a module name of its own: it outlives the tests that use it
     file.write_text(EXPERIMENT)
     result = invoke("run", file, "--executor", "inline", "--out", folder / "sweep")
     assert result.exit_code == 0, result.output

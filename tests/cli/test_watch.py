@@ -22,9 +22,14 @@ def running(folder, train, **arguments):
         train(trial, over)
 
     sweep = caviar.Sweep(until_over, SPACE, metric="loss", **arguments)
-    thread = threading.Thread(
-        target=lambda: sweep.run(folder, caviar.Inline(), on_event=lambda item: reported.set()), daemon=True
-    )
+
+    def run():
+        try:
+            sweep.run(folder, caviar.Inline(), on_event=lambda item: reported.set())
+        finally:
+            reported.set()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         assert reported.wait(30)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,19 @@ class Unsynced(Files):
 @pytest.fixture(scope="session")
 def unsynced() -> Files:
     return Unsynced()
+
+
+@pytest.fixture(scope="session")
+def memory() -> Path | None:
+    """A file system in memory, where there is one: these tests make and remove thousands of files."""
+    path = Path("/dev/shm")
+    return path if os.access(path, os.W_OK) else None
+
+
+@pytest.fixture
+def tmp_path(memory: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="caviar-test-", dir=memory) as path:
+        yield Path(path)
 
 
 @pytest.fixture

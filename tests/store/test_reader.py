@@ -319,10 +319,10 @@ ACTIONS = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(actions=ACTIONS)
 def test_any_order_of_commits_rolls_and_looks_agrees_with_a_plain_list(
-    actions: list[tuple[str, int, int]], block: Any, event: Any, keys: Any, unsynced: Files
+    actions: list[tuple[str, int, int]], block: Any, event: Any, keys: Any, unsynced: Files, memory: Path | None
 ) -> None:
     clock = itertools.count(0, 1_000_000)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=memory) as place:
         folder = SweepFolder(Path(place) / "sweep")
         recorder = Recorder.create(folder, {}, now_us=clock.__next__, files=unsynced)
         follower = Reader(folder.path)

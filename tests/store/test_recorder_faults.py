@@ -19,7 +19,7 @@ from caviar.store.tables import event_rows
 
 HOUR_US = 3_600_000_000
 
-STEPS = 60
+STEPS = 50
 """More than the operations of the story below."""
 
 
@@ -130,7 +130,6 @@ def test_killed_at_any_operation_nothing_told_is_lost_and_nothing_doubled(
         pass
     else:
         assert not files.failed
-    print(files._left)
     check(copied, keys, event, at_least=story.stored)
     recorder = Recorder.open(copied, now_us=lambda: 1000 * HOUR_US, files=unsynced)
     check(copied, keys, event, at_least=story.stored)
@@ -159,7 +158,6 @@ def test_any_operation_that_fails_once_can_be_repeated(
     story.live(files, retry)
     assert len(failures) <= 1
     check(copied, keys, event, at_least=5)
-    assert len(list((copied.path / "metrics").iterdir())) <= 5
     assert not copied.lease_json.exists()
 
 
@@ -169,4 +167,3 @@ def test_the_story_is_shorter_than_the_steps_tried(
     files = FaultyFiles(unsynced, STEPS - 1, before=True, dead=True)
     Story(copied, block, event).live(files, retry=lambda call: call())
     assert not files.failed
-    print(files._left)
