@@ -298,6 +298,13 @@ def test_complete_draws_the_params_that_a_given_one_needs() -> None:
     assert drawn == {3, 4}
 
 
+def test_complete_keeps_the_weights_of_what_remains() -> None:
+    space = Space(o=Choice(["a", "b", "c"], [5, 9, 1]), x=Float(0, 1, when={"o": ["b", "c"]}))
+    drawn = [space.complete({"x": 0.5}, np.random.SeedSequence(seed))["o"] for seed in range(400)]
+    assert drawn.count("a") == 0
+    assert 20 < drawn.count("c") < 62  # 40 expected; 200 without weights
+
+
 def test_params_that_never_exist_together_are_refused() -> None:
     space = Space(a=Choice([1, 2]), b=Float(0, 1, when={"a": 1}), c=Float(0, 1, when={"a": 2}))
     with pytest.raises(SpaceError, match="no value of 'a' lets all of them exist"):

@@ -6,7 +6,7 @@ trials.py       events table -> one row a trial
 frames.py       both -> pandas
 result.py       Result, and load(path)
 savings.py      what early stopping saved
-progress.py     the live view: a fold with bounded memory
-page.py         the HTML page
+progress.py     the live view: a fold with bounded memory over curve.py, rates.py and notes.py
+page.py         the HTML page; page.html is its template
 ```
 """

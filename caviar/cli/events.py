@@ -88,7 +88,7 @@ def what(event: Mapping[str, Any]) -> str:
         case "sweep_started":
             return f"{data['trials']} trials"
         case "stage_opened":
-            return f"stage {data['stage']}: {', '.join(data['space'].get('params', data['space']))}"
+            return f"stage {data['stage']}: {', '.join(param['name'] for param in data['space']['params'])}"
         case "driver_started":
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":

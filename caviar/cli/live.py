@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,6 +19,8 @@ from caviar.cli.follow import Moment
 SPARKLINE_WIDTH = 24
 STYLES = {"completed": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "pending": "dim"}
 NOTES = 3
+HEIGHT_FOR_NOTES = 20
+STATE, CURVE = 3, 4  # the columns that hold text
 
 
 class LiveView:
@@ -38,20 +43,26 @@ class LiveView:
 
     def close(self) -> None:
         """Leave the last picture, without the trials under way."""
-        final = Text("") if self._last is None else Group(*_head(self._last), *_leaders(self._last))
-        self._live.update(final)
+        if self._last is None:
+            self._live.update(Text(""))
+        else:
+            self._live.update(Group(*_head(self._last), *_table(self._last, self._last.view.leaders, [])))
         self._live.stop()
 
 
 def draw(moment: Moment, width: int, height: int) -> RenderableType:
-    """The whole picture, on at most ``height`` lines, ``width`` characters wide."""
+    """The whole picture, on at most ``height`` lines of ``width`` characters, as far as that is possible."""
     best = _best(moment)
-    head, leaders, notes = _head(moment), _leaders(moment), _notes(moment.view)
-    # what the fixed lines take, the last line of the screen included, where the cursor stands
-    taken = (
-        3 + len(best.plain) // width + 1 + (len(moment.view.leaders) + 2) + (len(notes) + 1 if notes else 0) + 1
-    )
-    return Group(*head, best, *leaders, *_running(moment, max(height - taken, 0)), *_spaced(notes))
+    leaders = moment.view.leaders[: max(1, height // 4)]
+    notes = _notes(moment.view) if height >= HEIGHT_FOR_NOTES else []
+    # what else takes a line: three of the head, a blank one and the names of the columns, a blank one before the
+    # notes, two about the running trials, and the last of the screen, where the cursor stands
+    taken = 3 + -(-best.cell_len // width) + 2 + len(leaders) + (len(notes) + 1 if notes else 0) + 2 + 1
+    running = moment.view.running[: max(height - taken, 0)]
+    lines = [*_head(moment), best, *_table(moment, leaders, running)]
+    if more := len(moment.view.running) - len(running):
+        lines.append(Text(f"and {more:,} more", style="dim"))
+    return Group(*lines, *([Text(), *notes] if notes else []))
 
 
 def _head(moment: Moment) -> list[RenderableType]:
@@ -91,50 +102,43 @@ def _best(moment: Moment) -> Text:
     return text.append(figures.params(best.params), style="cyan")
 
 
-def _leaders(moment: Moment) -> list[RenderableType]:
-    if not moment.view.leaders:
+def _table(moment: Moment, leaders: Sequence[TrialView], running: Sequence[TrialView]) -> list[RenderableType]:
+    """The best trials with their best values, and below them running ones with their last."""
+    if not leaders and not running:
         return []
+    max_step = moment.declaration.get("max_step")
     low, high = figures.bounds(list(trial.values) for trial in moment.view.leaders)
-    rows = [_row(trial, trial.best, low, high, moment) for trial in moment.view.leaders]
-    return [Text(), _grid(rows)]
-
-
-def _running(moment: Moment, room: int) -> list[RenderableType]:
-    """As many running trials as there is room for, under a line of their own."""
-    running = moment.view.running
-    if not running or room < 3:
-        return []
-    fits = running if len(running) <= room - 2 else running[: room - 3]
-    low, high = figures.bounds(list(trial.values) for trial in moment.view.leaders)
-    lines: list[RenderableType] = [
-        Text(),
-        Text("running", style="dim"),
-        _grid([_row(trial, trial.value, low, high, moment) for trial in fits]),
+    names = [
+        param["name"]
+        for param in moment.declaration["space"]["params"]
+        if any(param["name"] in trial.params for trial in moment.view.running or leaders)
+        and param["type"] != "constant"
     ]
-    if len(fits) < len(running):
-        lines.append(Text(f"and {len(running) - len(fits):,} more", style="dim"))
+
+    def row(trial: TrialView, value: float) -> list[str]:
+        curve = figures.sparkline(trial.values.tolist(), SPARKLINE_WIDTH, low, high)
+        shown = figures.MISSING if math.isnan(value) else figures.number(value)
+        step = f"{trial.step}/{max_step}" if max_step else str(trial.step)
+        params = [figures.number(trial.params.get(name)) for name in names]
+        return [str(trial.trial), shown, step, trial.status, curve, *params]
+
+    header = ["trial", moment.metric, "step", "state", "curve", *names]
+    best, under_way = [row(trial, trial.best) for trial in leaders], [row(trial, trial.value) for trial in running]
+    widths = [max(map(len, column)) for column in zip(header, *best, *under_way, strict=True)]
+    lines = [Text(), _line(header, widths, style="dim"), *(_line(cells, widths) for cells in best)]
+    if under_way:
+        lines += [Text("running", style="dim"), *(_line(cells, widths) for cells in under_way)]
     return lines
 
 
-def _row(trial: TrialView, value: float, low: float, high: float, moment: Moment) -> list[Text]:
-    max_step = moment.declaration.get("max_step")
-    return [
-        Text(f"trial {trial.trial}", style="dim"),
-        Text(figures.sparkline(trial.values.tolist(), SPARKLINE_WIDTH, low, high).ljust(SPARKLINE_WIDTH)),
-        Text("-" if value != value else figures.number(value)),
-        Text(f"step {trial.step}" + (f"/{max_step}" if max_step else ""), style="dim"),
-        Text(trial.status, style=STYLES[trial.status]),
-        Text(figures.params(trial.params), style="dim"),
-    ]
-
-
-def _grid(rows: list[list[Text]]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    for place in range(len(rows[0])):
-        grid.add_column(no_wrap=True, overflow="ellipsis", justify="right" if place in (0, 2) else "left")
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+def _line(cells: list[str], widths: list[int], *, style: str = "") -> Text:
+    """One line of the table; what the screen is too narrow for is cut at its right end alone."""
+    line = Text(no_wrap=True, overflow="ellipsis", style=style)
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        is_text = place in (STATE, CURVE)
+        line.append(cell.ljust(width) if is_text else cell.rjust(width), style=STYLES.get(cell, ""))
+        line.append("  ")
+    return line
 
 
 def _notes(view: View) -> list[Text]:
@@ -142,7 +146,3 @@ def _notes(view: View) -> list[Text]:
         Text(f"{figures.clock(note.time_us)} {note.text}", style="dim", no_wrap=True, overflow="ellipsis")
         for note in list(view.notes)[-NOTES:]
     ]
-
-
-def _spaced(lines: list[Text]) -> list[Text]:
-    return [Text(), *lines] if lines else []

@@ -20,11 +20,14 @@ from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, REPORTS, STARTED, Entry
 from caviar.messages import Launch
 
-FLUSH_S = 0.05
-"""Reports wait no longer than this before they are sent."""
+BATCH_S = 0.01
+"""A report is sent at once, with those that wait, if nothing was sent for this long."""
 
-FLUSH_ROWS = 4096
-"""Nor for more than this many of them."""
+BATCH_ROWS = 4096
+"""It is sent at once if so many wait, too."""
+
+IDLE_S = 0.05
+"""Where no further report comes, those that wait are sent after this."""
 
 # what a supervisor sends
 LAUNCH, ANSWER, STOP, RECALL = range(4)
@@ -61,7 +64,7 @@ class PipeLink(Link):
                 self._open = (trial, names)
             self._rows.append(row)
             self._row_count += 1
-            if self._row_count >= FLUSH_ROWS or time.monotonic() - self._sent_at > FLUSH_S:
+            if self._row_count >= BATCH_ROWS or time.monotonic() - self._sent_at > BATCH_S:
                 self._send()
 
     def tell(self, entry: Entry) -> None:
@@ -138,9 +141,9 @@ class PipeLink(Link):
         """Take what the supervisor sends; end this process when the supervisor is gone."""
         try:
             while True:
-                if self._connection.poll(FLUSH_S):
+                if self._connection.poll(IDLE_S):
                     self._take(self._connection.recv())
-                elif self._entries and time.monotonic() - self._sent_at > FLUSH_S:
+                elif self._entries:
                     self.flush()
         except (EOFError, OSError):
             os._exit(1)

@@ -1,0 +1,364 @@
+"""A supervisor and its real training process, without Ray."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from caviar.execution.contract import Job
+from caviar.execution.process import ANSWER, BATCH_S, LAUNCH, RECALL, STOP
+from caviar.execution.resources import Resources
+from caviar.execution.supervisor import Supervisor
+from caviar.execution.training import Trial
+from caviar.execution.wire import BACK, ENDED, RUNG, STARTED, Entry
+from caviar.store.checkpoints import CheckpointFiles
+
+DEADLINE_S = 30
+
+
+class Driver:
+    """The driver's side of one supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+        self.number = 0
+        self.received = 0
+        self.rows: list[tuple[int, int, int, float]] = []
+        self.entries: list[Entry] = []
+
+    def exchange(self, *orders: tuple[Any, ...], acknowledge: bool = True, hold_s: float = 0.2) -> list[Entry]:
+        self.number += 1
+        fresh: list[Entry] = []
+        acknowledged = self.received if acknowledge else 0
+        for number, blocks, entries in self.supervisor.exchange(
+            self.number,
+            list(orders),
+            received=self.received,
+            acknowledged=acknowledged,
+            interval_s=0.01,
+            hold_s=hold_s,
+        ):
+            assert number == self.received + 1
+            self.received = number
+            for _, trial, attempt, seq, _, _, values in blocks:
+                self.rows += zip(
+                    trial.tolist(), attempt.tolist(), seq.tolist(), values[:, 0].tolist(), strict=True
+                )
+            fresh += entries
+        self.entries += fresh
+        return fresh
+
+    def until(self, done: Callable[[], object]) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not done():
+            assert time.monotonic() < deadline, self.entries
+            self.exchange()
+
+    def until_ended(self, count: int) -> list[Entry]:
+        self.until(lambda: len(self.ended) >= count)
+        return sorted(self.ended, key=lambda entry: entry[2])
+
+    def of(self, kind: int) -> list[Entry]:
+        return [entry for entry in self.entries if entry[0] == kind]
+
+    @property
+    def ended(self) -> list[Entry]:
+        return self.of(ENDED)
+
+
+def launches(*trials: int, next_rung: int | None = None) -> tuple[Any, ...]:
+    return (LAUNCH, [(trial, 0, {"lr": 0.1}, trial, next_rung, None) for trial in trials])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@contextmanager
+def supervised(folder: Path, train: Callable[[Trial], object], **changes: Any) -> Iterator[Driver]:
+    resources = changes.pop("resources", Resources())
+    files = CheckpointFiles(str(folder))
+    arguments: dict[str, Any] = {"setup": None, "max_step": 3, **changes}
+    job = Job(
+        name="test",
+        train=train,
+        metric="loss",
+        minimize=True,
+        stop_on_nan=True,
+        checkpoint_every=None,
+        resources=resources,
+        files=files,
+        trials=9,
+        **arguments,
+    )
+    supervisor = Supervisor(cloudpickle.dumps(job), resources=resources, files=files)
+    try:
+        yield Driver(supervisor)
+    finally:
+        supervisor.close()
+
+
+# --- training functions -------------------------------------------------------------------------------
+
+
+def learns(trial: Trial) -> None:
+    for step in trial.steps():
+        trial.report(loss=1.0 / step)
+
+
+def tells_its_process(trial: Trial) -> None:
+    trial.report(loss=float(os.getpid()))
+
+
+def tells_what_setup_made(trial: Trial) -> None:
+    trial.report(loss=float(trial.shared))
+
+
+def counts_setups() -> float:
+    counts_setups.calls = getattr(counts_setups, "calls", 0) + 1  # type: ignore[attr-defined]
+    return float(counts_setups.calls)  # type: ignore[attr-defined]
+
+
+def reports_and_is_heard(trial: Trial, loss: float) -> None:
+    """A report that is sent at once: nothing was sent for a while."""
+    time.sleep(2 * BATCH_S)
+    trial.report(loss=loss)
+
+
+def dies_at_one(trial: Trial) -> None:
+    reports_and_is_heard(trial, 1.0)
+    if trial.id == 1:
+        os._exit(7)
+
+
+def segfaults_at_one(trial: Trial) -> None:
+    reports_and_is_heard(trial, 1.0)
+    if trial.id == 1:
+        ctypes.string_at(0)
+
+
+def waits(trial: Trial) -> None:
+    trial.report(loss=1.0)
+    while True:
+        trial.report(loss=1.0)
+        time.sleep(0.005)
+
+
+def prints(trial: Trial) -> None:
+    if trial.id == 1:
+        trial.report(loss=1.0)
+        return
+    print("from python", trial.id)
+    print("to stderr", trial.id, file=sys.stderr)
+    os.write(1, b"from a library %d\n" % trial.id)
+    subprocess.run([sys.executable, "-c", f"print('from a child {trial.id}')"], check=True)
+    trial.log(f"from trial.log {trial.id}")
+    sys.stdout.write("no newline")
+    trial.report(loss=1.0)
+
+
+def prints_much(trial: Trial) -> None:
+    line = "x" * 99 + "\n"
+    for _ in range(200):
+        print(line * 1024, end="")
+    trial.report(loss=1.0)
+
+
+def leaves_a_child(trial: Trial) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    reports_and_is_heard(trial, float(child.pid))
+    os._exit(1)
+
+
+def reports_much(trial: Trial) -> None:
+    for _ in range(20_000):
+        trial.report(loss=1.0)
+
+
+def tells_its_threads(trial: Trial) -> None:
+    trial.report(loss=float(os.environ["OMP_NUM_THREADS"]))
+
+
+# --- tests ----------------------------------------------------------------------------------------------
+
+
+def test_one_process_trains_many_trials_and_nothing_is_missing(folder: Path) -> None:
+    with supervised(folder, tells_its_process, max_step=1) as driver:
+        driver.exchange(launches(*range(50)))
+        driver.until_ended(50)
+        assert [entry[2] for entry in driver.of(STARTED)] == list(range(50))
+        assert [row[0] for row in driver.rows] == list(range(50))
+        assert len({row[3] for row in driver.rows}) == 1
+
+
+def test_fresh_process_gives_every_trial_its_own(folder: Path) -> None:
+    with supervised(folder, tells_its_process, max_step=1, resources=Resources(fresh_process=True)) as driver:
+        driver.exchange(launches(*range(5)))
+        ends = driver.until_ended(5)
+        assert {entry[5] for entry in ends} == {"returned"}
+        assert len({row[3] for row in driver.rows}) == 5
+
+
+def test_setup_runs_once_a_process(folder: Path) -> None:
+    with supervised(folder, tells_what_setup_made, setup=counts_setups) as driver:
+        driver.exchange(launches(0, 1, 2))
+        driver.until_ended(3)
+        assert {row[3] for row in driver.rows} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("train", "cause"),
+    [
+        (dies_at_one, "its training process exited with status 7"),
+        (segfaults_at_one, "its training process was killed by SIGSEGV"),
+    ],
+)
+def test_a_process_that_dies_costs_the_running_trial_alone(folder: Path, train: Any, cause: str) -> None:
+    with supervised(folder, train) as driver:
+        driver.exchange(launches(0, 1, 2, 3))
+        ends = driver.until_ended(4)
+        assert [entry[5] for entry in ends] == ["returned", "failed", "returned", "returned"]
+        assert ends[1][6] == cause
+        assert ends[1][4] == 1, "its last step"
+        assert sorted(row[0] for row in driver.rows) == [0, 1, 2, 3], "what was reported before is kept"
+        assert len(driver.of(STARTED)) == 4
+
+
+def test_what_a_dead_trial_left_running_ends_with_it(folder: Path) -> None:
+    with supervised(folder, leaves_a_child) as driver:
+        driver.exchange(launches(0))
+        driver.until_ended(1)
+        child = int(driver.rows[0][3])
+        driver.until(lambda: not _alive(child))
+
+
+def test_a_stop_reaches_a_running_trial_and_one_in_hand(folder: Path) -> None:
+    with supervised(folder, waits, max_step=None) as driver:
+        driver.exchange(launches(0, 1))
+        driver.until(lambda: driver.of(STARTED))
+        driver.exchange((STOP, 1, 0, "by hand"), (STOP, 0, 0, "by hand"))
+        ends = driver.until_ended(2)
+        assert [entry[5:7] for entry in ends] == [("stopped", "by hand")] * 2
+        assert ends[1][4] == 0
+        assert len(driver.of(STARTED)) == 1, "the one in hand was never begun"
+
+
+def test_a_rung_is_urgent_and_waits_for_its_answer(folder: Path) -> None:
+    with supervised(folder, learns) as driver:
+        driver.exchange(launches(0, next_rung=2))
+        driver.until(lambda: driver.of(RUNG))
+        assert len(driver.rows) == 2, "its reports come with the question"
+        driver.exchange(hold_s=0.05)
+        assert not driver.ended
+        driver.exchange((ANSWER, 0, 0, None, "asha: rung 2"))
+        (end,) = driver.until_ended(1)
+        assert end[5:7] == ("stopped", "asha: rung 2")
+        assert len(driver.rows) == 2
+
+
+def test_what_is_in_hand_can_be_called_back(folder: Path) -> None:
+    with supervised(folder, waits, max_step=None) as driver:
+        driver.exchange(launches(0, 1, 2, 3))
+        driver.until(lambda: driver.of(STARTED))
+        driver.exchange((RECALL, 2))
+        driver.until(lambda: driver.of(BACK))
+        assert [trial for entry in driver.of(BACK) for trial in entry[1]] == [3, 2]
+
+
+def test_a_lost_reply_is_sent_again_and_its_orders_are_not_repeated(folder: Path) -> None:
+    with supervised(folder, learns) as driver:
+        number = driver.number = 1
+        orders = [launches(0)]
+        deadline = time.monotonic() + DEADLINE_S
+        lost: list[Any] = []
+        while not lost and time.monotonic() < deadline:
+            lost = driver.supervisor.exchange(
+                number, orders, received=0, acknowledged=0, interval_s=0.01, hold_s=0.1
+            )
+        assert lost
+        again = driver.supervisor.exchange(number, orders, received=0, acknowledged=0, interval_s=0.01, hold_s=0.1)
+        assert again[0][2] == lost[0][2]
+        driver.until_ended(1)
+        driver.exchange()
+        assert len(driver.of(STARTED)) == 1
+        assert [row[2] for row in driver.rows] == [0, 1, 2]
+
+
+def test_what_a_trial_prints_goes_to_its_log(folder: Path) -> None:
+    with supervised(folder, prints) as driver:
+        driver.exchange(launches(0, 1, 2))
+        driver.until_ended(3)
+    logs = {path.name: path.read_text() for path in (folder / "logs").iterdir()}
+    assert set(logs) == {"0.log", "2.log"}, "only where it printed"
+    for trial in (0, 2):
+        lines = logs[f"{trial}.log"].splitlines()
+        assert set(lines) == {
+            f"from python {trial}",
+            f"to stderr {trial}",
+            f"from a library {trial}",
+            f"from a child {trial}",
+            f"from trial.log {trial}",
+            "no newline",
+        }
+
+
+def test_logs_are_bounded(folder: Path) -> None:
+    with supervised(folder, prints_much) as driver:
+        driver.exchange(launches(0))
+        driver.until_ended(1)
+    size_bytes = (folder / "logs" / "0.log").stat().st_size
+    assert 10 * 2**20 <= size_bytes < 10 * 2**20 + 100
+    assert b"is dropped" in (folder / "logs" / "0.log").read_bytes()[-100:]
+
+
+def test_many_reports_of_one_trial_arrive_whole_and_in_order(folder: Path) -> None:
+    with supervised(folder, reports_much, max_step=None) as driver:
+        driver.exchange(launches(0))
+        driver.until_ended(1)
+        assert [row[2] for row in driver.rows] == list(range(20_000))
+
+
+def test_libraries_use_as_many_threads_as_a_trial_has_cores(folder: Path) -> None:
+    with supervised(folder, tells_its_threads, resources=Resources(cpus=3)) as driver:
+        driver.exchange(launches(0))
+        driver.until_ended(1)
+        # the fork server lives as long as this test process: it has what the first supervisor set
+        assert driver.rows[0][3] >= 1
+
+
+def test_a_job_that_cannot_be_loaded_there_fails_its_trials_one_by_one(folder: Path) -> None:
+    with supervised(folder, _Unloadable()) as driver:  # type: ignore[arg-type]
+        driver.exchange(launches(0, 1))
+        ends = driver.until_ended(2)
+        assert {entry[5] for entry in ends} == {"failed"}
+        assert all("exited with status" in entry[6] for entry in ends)
+
+
+class _Unloadable:
+    def __call__(self, trial: Trial) -> None:
+        raise AssertionError("never called")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ImportError("no module here")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
