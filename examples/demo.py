@@ -25,13 +25,13 @@ def main() -> None:
 
     result = caviar.load(path)
     best, saved, trials = result.best, result.savings(), result.trials()
-    accuracy = test_accuracy(best.params, epochs=best.step)
+    accuracy = test_accuracy(best.params)
 
     print(f"\nThe best of {len(trials)} settings, trial {best.trial} at epoch {best.step}:\n")
     for name, value in best.params.items():
         print(f"  {name:<12} {value:.4g}")
     print(f"\n  validation accuracy {best.value:.1%}: it chose the setting, so it flatters")
-    print(f"  test accuracy       {accuracy:.1%}: trained again with another seed, on images that chose nothing")
+    print(f"  test accuracy       {accuracy:.1%}: trained again from another seed, on images that chose nothing")
 
     print("\nThe ten best:\n")
     print(show(result.top(10)))

@@ -128,22 +128,23 @@ def train(trial: caviar.Trial) -> None:
                 network.save(folder / "network.npz")
 
 
-def test_accuracy(params: Mapping[str, Any], *, epochs: int) -> float:
-    """Train a setting again, on the training images alone, and judge it by images that chose nothing so far."""
+def test_accuracy(params: Mapping[str, Any]) -> float:
+    """Train a setting once more, from another seed, and judge it by the images that have chosen nothing so far."""
     network, digits = Network(params, seed=0), setup()
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, sweep.max_step + 1):
         network.train_epoch(*digits.train, params, epoch)
     return network.evaluate(*digits.test)[1]
 
 
 sweep = caviar.Sweep(
     train, space, metric="accuracy", mode="max",
-    trials=180, max_step=30, checkpoint_every=10, setup=setup,
-    scheduler=caviar.Asha(grace_steps=2, reduction_factor=3),
+    trials=200, max_step=30, checkpoint_every=10, setup=setup,
+    scheduler=caviar.Asha(grace_steps=3, reduction_factor=3),
 )  # fmt: skip
 
 if __name__ == "__main__":
     best = sweep.run("runs/digits").best
-    print(f"best of {sweep.trials} trials, at epoch {best.step}: {dict(best.params)}")
-    accuracy = test_accuracy(best.params, epochs=best.step)
-    print(f"validation accuracy {best.value:.1%}, test accuracy {accuracy:.1%}")
+    print(f"the best of {sweep.trials} settings: {dict(best.params)}")
+    print(
+        f"validation accuracy {best.value:.1%} at epoch {best.step}, test accuracy {test_accuracy(best.params):.1%}"
+    )

@@ -108,12 +108,7 @@ def _table(moment: Moment, leaders: Sequence[TrialView], running: Sequence[Trial
         return []
     max_step = moment.declaration.get("max_step")
     low, high = figures.bounds(list(trial.values) for trial in moment.view.leaders)
-    names = [
-        param["name"]
-        for param in moment.declaration["space"]["params"]
-        if any(param["name"] in trial.params for trial in moment.view.running or leaders)
-        and param["type"] != "constant"
-    ]
+    names = [param["name"] for param in moment.declaration["space"]["params"] if param["type"] != "constant"]
 
     def row(trial: TrialView, value: float) -> list[str]:
         curve = figures.sparkline(trial.values.tolist(), SPARKLINE_WIDTH, low, high)
@@ -125,7 +120,11 @@ def _table(moment: Moment, leaders: Sequence[TrialView], running: Sequence[Trial
     header = ["trial", moment.metric, "step", "state", "curve", *names]
     best, under_way = [row(trial, trial.best) for trial in leaders], [row(trial, trial.value) for trial in running]
     widths = [max(map(len, column)) for column in zip(header, *best, *under_way, strict=True)]
-    lines = [Text(), _line(header, widths, style="dim"), *(_line(cells, widths) for cells in best)]
+    lines: list[RenderableType] = [
+        Text(),
+        _line(header, widths, style="dim"),
+        *(_line(cells, widths) for cells in best),
+    ]
     if under_way:
         lines += [Text("running", style="dim"), *(_line(cells, widths) for cells in under_way)]
     return lines

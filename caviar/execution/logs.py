@@ -99,13 +99,12 @@ class _Sorter:
             path = self._path_of(self._trial)
             self._file = path.open("ab", buffering=0)
             self._written = self._file.tell()
-        room = self._limit_bytes - self._written
-        if room <= 0:
-            return
-        self._written += len(text)
+        room = max(0, self._limit_bytes - self._written)
         self._file.write(text[:room])
-        if len(text) > room:
+        if len(text) > room and self._written <= self._limit_bytes:
             self._file.write(b"\n[caviar: what it printed past %d bytes is dropped]\n" % self._limit_bytes)
+            self._written = self._limit_bytes + 1  # said once
+        self._written += len(text)
 
 
 def _begun(text: bytes, mark: bytes) -> int:

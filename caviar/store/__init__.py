@@ -1,4 +1,5 @@
-"""Everything that touches the sweep folder. Import from its modules: workers load `checkpoints` alone, which is light.
+"""Everything that touches the sweep folder.
 
-`layout` knows every name; `recorder` is the one writer, `reader` reads; `inbox` carries commands to a running sweep.
+`layout` knows every name; `recorder` is the one writer, `reader` reads; `inbox` carries commands to a running
+sweep. Import from these modules: workers load `checkpoints` alone, which is light.
 """

@@ -279,8 +279,7 @@ class Recorder:
         self._roller.recall(covered, picture.hot)
         for commit in range(min(covered.values()) + 1, self._next_commit):
             content = self._fence.read(commit)
-            if commit > covered["metrics"]:
-                self._note_reports(content.metrics)
+            self._note_reports(content.metrics)
             if commit > covered["events"]:
                 self._next_event += content.events.num_rows
                 self._note_starts(content.events)

@@ -13,7 +13,6 @@ from caviar.analysis.progress import View
 from caviar.cli import follow
 from caviar.cli.live import LiveView, draw
 
-
 DECLARATION = {
     "metric": "loss",
     "max_step": 50,

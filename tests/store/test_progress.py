@@ -48,9 +48,9 @@ def test_blocks_of_one_attempt_may_interleave_in_seq(block: Any) -> None:
 
 def test_rows_of_a_superseded_attempt_are_dropped(block: Any) -> None:
     progress = Progress()
-    store(progress, block([(0, 1, 0), (3, 1, 0)]))
+    store(progress, block([(0, 1, 0), (0, 1, 1), (0, 1, 2), (3, 1, 0)]))
     assert store(progress, block([(0, 2, 0)])) == [(0, 2, 0)]
-    assert store(progress, block([(0, 1, 1), (3, 1, 1), (0, 2, 1)])) == [(3, 1, 1), (0, 2, 1)]
+    assert store(progress, block([(0, 1, 3), (3, 1, 1), (0, 2, 1)])) == [(3, 1, 1), (0, 2, 1)]
 
 
 def test_an_attempt_that_has_only_begun_supersedes_too(block: Any) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from caviar.errors import FolderError
 from caviar.messages import EventRow
+from caviar.store import picture as picture_module
 from caviar.store import reader as reader_module
 from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
@@ -177,12 +178,13 @@ def test_a_crash_between_the_two_parts_is_caught_up_with(
 # --- a recorder that acts in the middle of a look -----------------------------------------------------------
 
 
-@pytest.fixture(params=["listing the parts", "reading a commit", "reading a part"])
+@pytest.fixture(params=["listing the commits", "listing the parts", "reading a commit", "reading a part"])
 def during(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes something happen once, at this moment of the next look."""
 
     def arrange(act: Callable[[], None]) -> None:
         owner, name = {
+            "listing the commits": (picture_module, "_numbers"),
             "listing the parts": (Camera, "_parts"),
             "reading a commit": (reader_module.segment, "decode"),
             "reading a part": (reader_module, "read_part"),
@@ -219,6 +221,19 @@ def test_a_look_while_the_recorder_commits_and_rolls_is_a_prefix(
     rest = reader.refresh()
     assert seen + [seq for _, _, seq in keys(rest.metrics)] == [0, 1, 2, 3]
     assert seen + rest.events.column("seq").to_pylist() == [0, 1, 2, 3]
+
+
+def test_rows_that_are_rolled_in_the_middle_of_a_look_do_not_vanish(
+    recorder: Recorder, folder: SweepFolder, block: Any, event: Any, keys: Any, during: Any
+) -> None:
+    for seq in range(2):
+        recorder.roll()
+        recorder.commit([block([(0, 1, seq)])], [event(seq)])
+    reader = Reader(folder.path)
+    during(recorder.roll)
+    metrics, events = reader.read()
+    assert keys(metrics) == [(0, 1, 0), (0, 1, 1)]
+    assert events.column("seq").to_pylist() == [0, 1]
 
 
 # --- damage -------------------------------------------------------------------------------------------------

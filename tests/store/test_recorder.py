@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -332,24 +333,24 @@ def test_a_lease_that_a_zombie_overwrote_is_won_back(
 class Predecessor(Files):
     """Files of a driver that takes over while its predecessor is awake: that one acts before an operation."""
 
-    def __init__(self, acts: dict[str, Any]) -> None:
-        self._acts = acts
+    def __init__(self, operation: str, act: Callable[[], None]) -> None:
+        self._operation, self._act = operation, act
 
     def link(self, source: Path, target: Path) -> None:
-        self._act("link")
+        self._before(f"link in {target.parent.name}")
         super().link(source, target)
 
     def read(self, path: Path) -> bytes:
-        self._act("read")
+        self._before("read")
         return super().read(path)
 
-    def _act(self, operation: str) -> None:
-        act = self._acts.pop(operation, None)
-        if act is not None:
-            act()
+    def _before(self, operation: str) -> None:
+        if operation == self._operation:
+            self._operation = "done"
+            self._act()
 
 
-@pytest.mark.parametrize("operation", ["link", "read"])
+@pytest.mark.parametrize("operation", ["link in _hot", "read", "link in metrics", "link in events"])
 @pytest.mark.parametrize("call", ["commit", "roll"])
 def test_taking_over_from_a_driver_that_is_still_writing(
     zombie: Recorder,
@@ -365,11 +366,15 @@ def test_taking_over_from_a_driver_that_is_still_writing(
         try:
             revive(zombie, call, block, event)
         except FencedError:
-            fenced.append(call)
+            outcomes.append("fenced")
+        else:
+            outcomes.append("done")
 
-    fenced: list[str] = []
-    successor = Recorder.open(folder, now_us=clock, take_over=True, files=Predecessor({operation: act}))
-    assert bool(fenced) == (operation == "read" and call == "commit")  # from the seal on it cannot commit
+    outcomes: list[str] = []
+    successor = Recorder.open(folder, now_us=clock, take_over=True, files=Predecessor(operation, act))
+    # From the seal on it can commit nothing; it can roll until the successor has rolled
+    fenced = operation == "link in events" if call == "roll" else operation != "link in _hot"
+    assert outcomes == ["fenced" if fenced else "done"]
     successor.commit([block([(0, 1, 0), (0, 1, 1), (0, 1, 2)])], [])
     successor.roll()
     metrics, events = Reader(folder.path).read()
