@@ -4,8 +4,9 @@
     python benchmarks/bench_efficiency.py --quick    # a smoke test
 
 How to read it. Trials of 1 s and of 0.1 s, a whole multiple of the workers, so that the ideal is trials x seconds
-/ workers. `makespan` runs from the first trial's start to the last trial's end; `to sweep end` adds the last
-commit; `total` is the whole `sweep.run()` with its starting of workers (Ray itself is up before). Sleeping trials
+/ workers. `makespan` runs from the moment when all workers are ready (they wait for each other in `setup`) to the
+last trial's end; `to sweep end` adds the last commit; `total` is the whole `sweep.run()` with its starting of workers
+(Ray itself is up before). Sleeping trials
 show what caviar loses between trials, as they leave the cores to it. Busy trials use their core fully, so that
 caviar's driver and workers have to share the cores with them: their ideal is the same loops in as many plain
 processes, just before and just after, which knows the machine's own contention (turbo, shared caches, neighbours;
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import time
 from pathlib import Path
@@ -58,6 +60,16 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
     turns = calibrate(length_s) if busy else 0
     before_s = plain_processes(turns, each) if busy else length_s * each
 
+    ready = path.with_suffix(".ready")
+    ready.mkdir()
+
+    def setup() -> None:
+        mine = ready / str(os.getpid())
+        mine.touch()
+        while len(list(ready.iterdir())) < workers():
+            time.sleep(0.001)
+        mine.write_text(str(time.time()))
+
     def train(trial: caviar.Trial) -> None:
         if busy:
             burn(turns)
@@ -65,13 +77,14 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
             time.sleep(length_s)
         trial.report(loss=trial.params["x"])
 
-    sweep = caviar.Sweep(train, caviar.Space(x=caviar.Float(0, 1)), metric="loss", trials=trials, max_step=1)
+    space = caviar.Space(x=caviar.Float(0, 1))
+    sweep = caviar.Sweep(train, space, metric="loss", trials=trials, max_step=1, setup=setup)
     start = time.perf_counter()
     result = sweep.run(path, executor=caviar.Ray())
     total_s = time.perf_counter() - start
     after_s = plain_processes(turns, each) if busy else length_s * each
     events = result.events()
-    begun = events["time"][events["kind"] == "trial_started"].min()
+    ready_s = max(float(file.read_text()) for file in ready.iterdir())
     last = events["time"][events["kind"] == "trial_ended"].max()
     end = events["time"][events["kind"] == "sweep_ended"].max()
     if result.counts() != {"completed": trials}:
@@ -84,8 +97,8 @@ def measure(path: Path, *, length_s: float, each: int, busy: bool) -> dict[str, 
         "ideal_s": (before_s + after_s) / 2,
         "plain_processes_s": [before_s, after_s] if busy else None,
         "nominal_s": length_s * each,
-        "makespan_s": (last - begun).total_seconds(),
-        "to_sweep_end_s": (end - begun).total_seconds(),
+        "makespan_s": last.timestamp() - ready_s,
+        "to_sweep_end_s": end.timestamp() - ready_s,
         "total_s": total_s,
     }
 

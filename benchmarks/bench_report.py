@@ -3,10 +3,12 @@
     python benchmarks/bench_report.py                # about half a minute
     python benchmarks/bench_report.py --quick        # a smoke test
 
-How to read it. The training function times each of its own calls with `perf_counter_ns`; what an empty pair of
-clock readings costs is taken off. `back to back`: reports as fast as they go, so that sending them competes with
-making them: the worst case. `paced`: 200 microseconds of computing between reports, which is still far more often
-than any training reports. No scheduler judges, so no call waits for an answer: rungs are another matter.
+How to read it. Two trials train side by side; each times its own calls with `perf_counter_ns`, and what an empty
+pair of clock readings costs is taken off. `20 ms steps`: 20 milliseconds of computing between reports, as in
+training: each report finds that the last one was long ago. `0.2 ms steps`: far more often than any training
+reports. `back to back`: as fast as they go, so that sending them competes with making them. The computing keeps a core
+fully busy in the interpreter, so on a machine with as many cores as trials the longest calls are those during which
+something else ran. No scheduler judges, so no call waits for an answer: rungs are another matter.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from machine import describe, print_table, save, scratch, start_ray
 
 import caviar
 
-WARM_UP = 100
-"""The first calls of a process, left out: imports and first allocations."""
+PACES = {"20 ms steps": (20_000, 500), "0.2 ms steps": (200, 20_000), "back to back": (0, 50_000)}
+"""Microseconds of computing before each report, and how many reports."""
+
+WARM_UP = 50
+"""The first calls of a trial, left out: imports and first allocations."""
 
 
 def main() -> None:
@@ -33,11 +38,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     start_ray()
-    reports = 5_000 if arguments.quick else 50_000
     found: dict[str, dict[str, Any]] = {}
     with scratch(arguments.folder) as folder:
         machine = describe(folder)
-        for title, work_us in (("paced", 200), ("back to back", 0)):
+        for title, (work_us, reports) in PACES.items():
+            reports = max(2 * WARM_UP, reports // 10) if arguments.quick else reports
             found[title] = summarise(measure(folder, reports=reports, work_us=work_us))
     columns = ("p50_us", "p99_us", "p999_us", "max_us")
     rows = [

@@ -145,6 +145,4 @@ sweep = caviar.Sweep(
 if __name__ == "__main__":
     best = sweep.run("runs/digits").best
     print(f"the best of {sweep.trials} settings: {dict(best.params)}")
-    print(
-        f"validation accuracy {best.value:.1%} at epoch {best.step}, test accuracy {test_accuracy(best.params):.1%}"
-    )
+    print(f"validation accuracy {best.value:.1%}, test accuracy {test_accuracy(best.params):.1%}")

@@ -43,7 +43,7 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
         if form == "json":
             print_json(event)
             continue
-        when = event["time"].tz_convert(None).isoformat(sep=" ", timespec="milliseconds")
+        when = figures.moment(event["time"].to_pydatetime())
         of_trial = "" if event["trial"] is _missing() else f"trial {event['trial']}"
         line = f"{when}  {event['kind'].ljust(width)}  {of_trial.ljust(10)}  {what(event)}"
         click.echo(line.rstrip())

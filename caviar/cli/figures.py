@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -86,4 +86,9 @@ def bounds(curves: Iterable[Sequence[float]]) -> tuple[float, float]:
 
 def clock(time_us: int) -> str:
     """The local time of day of a moment, microseconds since the epoch."""
-    return time.strftime("%H:%M:%S", time.localtime(time_us / 1e6))
+    return f"{datetime.fromtimestamp(time_us / 1e6).astimezone():%H:%M:%S}"
+
+
+def moment(time: datetime) -> str:
+    """A moment in local time, to the millisecond."""
+    return time.astimezone().replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")

@@ -106,13 +106,15 @@ def shown(folder: Path, display: Display) -> Iterator[None]:
 def _show(folder: Path, display: Display, over: threading.Event) -> None:
     try:
         follower = _wait_for(folder, over)
-        while follower is not None:
-            last = over.is_set()  # asked before looking: the last look comes after the end
+        busy_s, last = 0.0, False
+        while follower is not None and not last:
+            # the last look comes after the end
+            last = over.wait(_pause_s(display, busy_s))
             began_s = time.thread_time()
-            display.show(follower.look())
-            if last:
-                return
-            over.wait(_pause_s(display, time.thread_time() - began_s))
+            moment = follower.look()
+            display.show(moment)
+            last = last or moment.state == "finished"
+            busy_s = time.thread_time() - began_s
     except BrokenPipeError:
         pass  # nobody reads any more; the sweep goes on
     except Exception as error:  # what only shows a sweep must not end it

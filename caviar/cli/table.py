@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Form = Literal["text", "csv", "json"]
+GAP = 2
+"""Blanks between two columns."""
+
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -86,6 +90,8 @@ def cell(value: Any) -> str:
     """A value as a table shows it; missing is ``-``."""
     if isinstance(value, float) and math.isnan(value):
         return figures.MISSING
+    if hasattr(value, "to_pydatetime") and value == value:
+        return figures.moment(value.to_pydatetime())
     value = value if isinstance(value, str | bool | int | float | None) else plain(value)
     return figures.number(value)
 
@@ -95,9 +101,9 @@ def _is_number(value: Any) -> bool:
 
 
 def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[bool]) -> None:
-    """Print a table: ruled on a terminal, else columns two blanks apart. ``right``: which columns hold numbers."""
+    """Print a table: on a terminal as far as it is wide, else in full. ``right``: which columns hold numbers."""
     if sys.stdout.isatty():
-        _print_rich(names, rows, right=right)
+        _print_rich(names, list(rows), right=right)
         return
     lines = [list(names), *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
@@ -106,21 +112,26 @@ def print_rows(names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Se
             text.rjust(width) if flush else text.ljust(width)
             for text, width, flush in zip(line, widths, right, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        click.echo((" " * GAP).join(cells).rstrip())
 
 
-def _print_rich(names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[bool]) -> None:
-    from rich import box
+def _print_rich(names: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[bool]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name, flush in zip(names, right, strict=True):
-        table.add_column(Text(name), justify="right" if flush else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
     console = Console()
-    # wider than the terminal is better than cut: terminals wrap or scroll, and nothing is lost
-    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
-    console.print(table, width=max(needed, 1), crop=False, soft_wrap=True)
+    widths = [max(map(len, column)) + GAP for column in zip(names, *rows, strict=True)]
+    ends = itertools.accumulate(widths)
+    # whole columns go, from the right: cut ones cannot be read, and wrapped lines neither
+    fit = max(sum(end - GAP <= console.width for end in ends), 1)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for name, flush in zip(names[:fit], right, strict=False):
+        table.add_column(Text(name), justify="right" if flush else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(text) for text in row[:fit]))
+    console.print(table)
+    if left_out := names[fit:]:
+        console.print(
+            Text(f"no room for {', '.join(left_out)} (in a pipe, or with --json, nothing is left out)", "dim")
+        )

@@ -80,15 +80,24 @@ def _column(frame: pd.DataFrame, name: str) -> str:
 
 
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a person reads: no stage or attempt that is the same for all, and how long, not when."""
-    frame = frame.copy()
+    """The columns that a person reads, those first that matter most: no stage or attempts that are the same for
+    all, and how long, not when."""
+    import pandas as pd
+
     seconds = (frame["end_time"] - frame["start_time"]).dt.total_seconds()
-    frame.insert(frame.columns.get_loc("end_time"), "time", seconds.map(figures.duration).astype(object))  # type: ignore[arg-type]
+    frame = frame.assign(time=pd.Series([figures.duration(each) for each in seconds], frame.index, dtype=object))
     frame = frame.drop(columns=["start_time", "end_time"])
     for name, usual in (("stage", 0), ("attempts", 1), ("by_hand", False)):
         if (frame[name] == usual).all():
             frame = frame.drop(columns=name)
-    return frame.rename(columns=_short_names([str(name) for name in frame.columns]))
+    if frame["reason"].isna().all():
+        frame = frame.drop(columns="reason")
+    names = [str(name) for name in frame.columns]
+    metrics = [name for name in names if name.startswith("metrics.")]
+    params = [name for name in names if name.startswith("params.")]
+    others = [name for name in names if name not in ("status", "steps", "reason", *metrics, *params)]
+    order = ["status", "steps", *metrics, *params, *others, *(name for name in ("reason",) if name in names)]
+    return frame[order].rename(columns=_short_names(order))
 
 
 def _short_names(columns: list[str]) -> dict[str, str]:

@@ -212,14 +212,15 @@ class Ray(Executor):
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its own future
         address = self._address or os.environ.get("RAY_ADDRESS")
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address is None:
+        if address in (None, "local"):  # "local" keeps Ray from joining whatever runs on this machine
+            address = "local"
             options.update(include_dashboard=False, num_cpus=self._local_cpus())
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 ray.init(address=address, **options)
         except Exception as error:
-            where = f"at {address}" if address else "on this machine"
+            where = "on this machine" if address == "local" else f"at {address}"
             raise ExecutionError(f"cannot start or reach Ray {where}: {one_line(error)}") from error
         self._started_ray = True
 

@@ -1,0 +1,238 @@
+"""What only the Ray executor does, on a real Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import caviar
+from caviar.errors import ExecutionError, UsageError
+from caviar.messages import TrialStarted
+
+pytestmark = pytest.mark.ray
+
+SPACE = caviar.Space(lr=caviar.Float(1e-3, 1.0, scale="log"), width=caviar.Int(1, 8))
+ROOT = Path(__file__).parents[2]
+
+
+def sweep(train: Any, **changes: Any) -> caviar.Sweep:
+    arguments: dict[str, Any] = {"metric": "loss", "trials": 6, "max_step": 5, "retries": 0, **changes}
+    return caviar.Sweep(train, SPACE, **arguments)
+
+
+def learns(trial: caviar.Trial) -> None:
+    for step in trial.steps():
+        trial.report(loss=float(trial.params["lr"] / step), seed=trial.seed)
+
+
+def tells_its_supervisor(trial: caviar.Trial) -> None:
+    """Reports which process supervises it: in the first attempt of trial 2, until that is killed."""
+    trial.report(step=1, loss=1.0)
+    while trial.id == 2 and trial.attempt == 0:
+        trial.report(step=1, **{f"m{trial.reports}": 0.0})
+
+
+def crashes(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    if trial.id % 3 == 1:
+        os._exit(1)
+    if trial.id % 3 == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def tells_its_environment(trial: caviar.Trial) -> None:
+    trial.report(
+        loss=float(os.environ.get("CAVIAR_TEST_FLAVOUR", "nan")), threads=float(os.environ["OMP_NUM_THREADS"])
+    )
+
+
+def talks(trial: caviar.Trial) -> None:
+    print("a word of trial", trial.id)
+    trial.report(loss=1.0)
+
+
+def is_on_the_main_thread_without_ray(trial: caviar.Trial) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # only a main thread may
+    trial.report(loss=0.0, ray=float("ray" in sys.modules and sys.modules["ray"].is_initialized()))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_same_reports(tmp_path: Path, workers: int) -> None:
+    expected = sweep(learns, trials=24, seed=3).run(tmp_path / "reference", caviar.Inline())
+    got = sweep(learns, trials=24, seed=3).run(tmp_path / "sweep", caviar.Ray(workers=workers))
+    columns = ["trial", "step", "loss", "seed", "params.lr", "params.width"]
+    pd.testing.assert_frame_equal(
+        got.curves(params=["lr", "width"])[columns], expected.curves(params=["lr", "width"])[columns]
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_crashes_cost_their_own_trials(tmp_path: Path) -> None:
+    trials = sweep(crashes, trials=9).run(tmp_path / "sweep", caviar.Ray(workers=2)).trials()
+    assert list(trials.status) == ["completed", "failed", "failed"] * 3
+    assert set(trials.reason[1::3]) == {"its training process exited with status 1"}
+    assert set(trials.reason[2::3]) == {"its training process was killed by SIGSEGV"}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_lost_worker_costs_no_retry(tmp_path: Path) -> None:
+    executor = caviar.Ray(workers=2)
+    killed: list[str] = []
+
+    def kill_the_worker_of_trial_2(event: Any) -> None:
+        if isinstance(event, TrialStarted) and event.trial == 2 and event.attempt == 0:
+            import ray
+
+            (worker,) = (worker for worker in executor._workers if worker.name == event.worker)
+            ray.kill(worker.actor)
+            killed.append(event.worker)
+
+    result = sweep(tells_its_supervisor, trials=8, max_step=None).run(
+        tmp_path / "sweep", executor, on_event=kill_the_worker_of_trial_2
+    )
+    trials, events = result.trials(), result.events()
+    assert len(killed) == 1
+    assert set(trials.status) == {"completed"}
+    assert trials.attempts[2] == 2
+    assert trials.attempts.drop(2).eq(1).all(), "what it had in hand went back unstarted"
+    assert len(events[events.kind == "worker_lost"]) == 1
+    assert len(events[events.kind == "attempt_lost"]) == 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_training_function_has_a_main_thread_and_no_ray(tmp_path: Path) -> None:
+    result = sweep(is_on_the_main_thread_without_ray, trials=2).run(tmp_path / "sweep", caviar.Ray(workers=1))
+    assert set(result.trials().status) == {"completed"}
+    assert set(result.curves().ray) == {0.0}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_runtime_env_and_threads_reach_the_training_function(tmp_path: Path) -> None:
+    executor = caviar.Ray(workers=1, runtime_env={"env_vars": {"CAVIAR_TEST_FLAVOUR": "17"}})
+    result = sweep(tells_its_environment, trials=1, resources=caviar.Resources(cpus=2)).run(
+        tmp_path / "sweep", executor
+    )
+    row = result.curves().iloc[0]
+    assert (row.loss, row.threads) == (17.0, 2.0)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_sweeps_side_by_side_keep_their_own_code(tmp_path: Path) -> None:
+    def declare(value: float) -> caviar.Sweep:
+        def train(trial: caviar.Trial) -> None:
+            for step in trial.steps():
+                trial.report(loss=value * step)
+
+        return sweep(train, trials=20)
+
+    results: dict[float, caviar.Result] = {}
+
+    def run(value: float) -> None:
+        results[value] = declare(value).run(tmp_path / str(value), caviar.Ray(workers=1))
+
+    threads = [threading.Thread(target=run, args=(value,)) for value in (1.0, 100.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for value, result in results.items():
+        assert len(result.trials()) == 20
+        assert set(result.curves().loss) == {value * step for step in range(1, 6)}
+    assert len(results) == 2
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_trials_print_is_not_on_the_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sweep(talks, trials=3).run(tmp_path / "sweep", caviar.Ray(workers=1))
+    assert "a word" not in "".join(capfd.readouterr())
+    logs = {path.name: path.read_text() for path in (tmp_path / "sweep" / "logs").iterdir()}
+    assert logs == {f"{trial}.log": f"a word of trial {trial}\n" for trial in range(3)}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_unpicklable_function_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    def train(trial: caviar.Trial) -> None:
+        with lock:
+            trial.report(loss=1.0)
+
+    with pytest.raises(UsageError, match=r"training function .*train cannot be sent to workers: .*lock"):
+        sweep(train).run(tmp_path / "sweep", caviar.Ray(workers=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        (caviar.Resources(cpus=64), "a trial needs 64 CPU, and the whole Ray cluster has 4"),
+        (caviar.Resources(gpus=1), "a trial needs 1 GPU, and the whole Ray cluster has 0"),
+        (caviar.Resources(custom={"tpu": 2}), "a trial needs 2 tpu, and the whole Ray cluster has 0"),
+    ],
+)
+def test_resources_that_the_cluster_does_not_have(tmp_path: Path, resources: Any, text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        sweep(learns, resources=resources).run(tmp_path / "sweep", caviar.Ray())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_where_nothing_listens(tmp_path: Path) -> None:
+    code = f"""
+    import caviar
+    try:
+        caviar.Sweep(print, caviar.Space(a=1), metric="loss", trials=1).run({str(tmp_path / "x")!r}, caviar.Ray("127.0.0.1:1"))
+    except caviar.CaviarError as error:
+        print(type(error).__name__, error)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=100
+    )
+    assert run.stdout.startswith(f"{ExecutionError.__name__} cannot start or reach Ray at 127.0.0.1:1"), run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
+    """Three nodes of two cores, one of them with a custom resource and a label: a cluster on this machine."""
+    code = f"""
+    import ray, warnings
+    warnings.simplefilter("ignore")
+    from ray.cluster_utils import Cluster
+    import caviar
+
+    def train(trial):
+        import os, time
+        for step in trial.steps():
+            time.sleep(0.05)
+            trial.report(loss=1.0 / step)
+
+    cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 2}})
+    cluster.add_node(num_cpus=2)
+    cluster.add_node(num_cpus=2, resources={{"special": 1}}, labels={{"kind": "fast"}})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    space = caviar.Space(lr=caviar.Float(0, 1))
+    kept = dict(metric="loss", trials=12, max_step=3)
+    result = caviar.Sweep(train, space, **kept).run({str(tmp_path / "wide")!r})
+    starts = result.events().query("kind == 'trial_started'")
+    print(set(result.trials().status), len({{data["worker"] for data in starts.data}}))
+    special = caviar.Resources(custom={{"special": 0.5}}, labels={{"kind": "fast"}})
+    result = caviar.Sweep(train, space, resources=special, **kept).run({str(tmp_path / "special")!r})
+    starts = result.events().query("kind == 'trial_started'")
+    print(set(result.trials().status), len({{data["worker"] for data in starts.data}}))
+    ray.shutdown()
+    cluster.shutdown()
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+    assert run.stdout.splitlines() == ["{'completed'} 6", "{'completed'} 2"], run.stderr
