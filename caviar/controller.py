@@ -36,6 +36,7 @@ from caviar.messages import (
     TrialEnded,
     TrialSampled,
     TrialStarted,
+    WorkerLost,
 )
 from caviar.samplers.base import Proposer, Sampler, trial_seed, trial_seeds
 from caviar.schedulers.base import Scheduler, Verdict
@@ -101,6 +102,7 @@ class Controller:
             RungReached: self._rung_reached,
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
+            WorkerLost: self._worker_lost,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
         }
@@ -280,6 +282,9 @@ class Controller:
                 event.trial, f"trial {event.trial} {event.status} at step {event.step}", now_us
             )
         return output
+
+    def _worker_lost(self, event: WorkerLost, now_us: int) -> Output:
+        return [event]
 
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
         return self._stop_all(event.reason, now_us)

@@ -33,6 +33,7 @@ from caviar.messages import (
     TrialEnded,
     TrialSampled,
     TrialStarted,
+    WorkerLost,
     from_row,
     to_row,
 )
@@ -420,6 +421,11 @@ class AnySweep(RuleBasedStateMachine):
         self.handle(RungReached(trial, attempt, 1, 0.5))
         assert len(self.recorded) == recorded
 
+    @rule()
+    def lose_a_worker(self) -> None:
+        self.handle(WorkerLost(self.now_us, "worker-0", "gone"))
+        assert isinstance(self.recorded[-1], WorkerLost | SweepEnded | CommandAnswered)
+
     @rule(trial=st.one_of(st.none(), st.integers(0, 12)))
     def stop_by_hand(self, trial: int | None) -> None:
         self.handle(CommandReceived(self.now_us, f"id-{self.now_us}", "stop", trial, {}))
@@ -451,7 +457,7 @@ class AnySweep(RuleBasedStateMachine):
                 self.handle(AttemptEnded(self.now_us, trial, launched.attempt, step, "returned", value=1.0))
         assert self.controller.ended
         assert not self.controller.active
-        assert isinstance(self.recorded[-1], SweepEnded | CommandAnswered)
+        assert sum(isinstance(event, SweepEnded) for event in self.recorded) == 1
         self.replays_to_the_same_state()
 
     def replays_to_the_same_state(self) -> None:

@@ -62,7 +62,8 @@ def run(
     try:
         result = _run(sweep, folder, chosen, as_json=as_json, live=executor != "inline")
     except KeyboardInterrupt:
-        click.echo(f"interrupted; everything so far is in {folder}", err=True)
+        so_far = f"everything so far is in {folder}" if folder.exists() else "nothing was started yet"
+        click.echo(f"interrupted; {so_far}", err=True)
         return INTERRUPTED
     _summarize(result, as_json=as_json)
     return DONE

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import queue
+import socket
 import time
 import warnings
 from collections import deque
@@ -44,6 +45,9 @@ LOOKAHEAD_S = 0.3
 """A worker has trials in hand for so long, and at least one, so that it never waits for the driver."""
 
 IN_HAND_LIMIT = 1024
+
+REACH_S = 10.0
+"""How long a cluster may take to accept a connection."""
 
 LOSSES_WITHOUT_A_REPLY = 5
 """So many workers in a row that were lost before their first reply: there will be none."""
@@ -211,6 +215,8 @@ class Ray(Executor):
             return
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its own future
         address = self._address or os.environ.get("RAY_ADDRESS")
+        if address is not None:
+            _check_reachable(address)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address in (None, "local"):  # "local" keeps Ray from joining whatever runs on this machine
             address = "local"
@@ -221,7 +227,7 @@ class Ray(Executor):
                 ray.init(address=address, **options)
         except Exception as error:
             where = "on this machine" if address == "local" else f"at {address}"
-            raise ExecutionError(f"cannot start or reach Ray {where}: {one_line(error)}") from error
+            raise ExecutionError(f"cannot start or join Ray {where}: {one_line(error)}") from error
         self._started_ray = True
 
     def _local_cpus(self) -> int:
@@ -396,6 +402,17 @@ class Ray(Executor):
         for worker in self._workers:
             if trial in worker.trials and worker.waiting:
                 worker.actor.nudge.remote()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes; whether anything listens is known at once."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" or "local": a name that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except OSError as error:
+        raise ExecutionError(f"cannot reach Ray at {address}: {error}") from error
 
 
 def _pickle(job: Job) -> bytes:

@@ -118,6 +118,22 @@ def test_ctrl_c(invoke, write, tmp_path):
     assert stopped.stderr == f"caviar: error: {out}: is not running (interrupted), so there is nothing to stop\n"
 
 
+def test_ctrl_c_before_anything_was_started(invoke, write, tmp_path):
+    path = write(
+        FAILING
+        + """
+class Interrupted(caviar.RandomSampler):
+    def begin(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+sweep = sweep.but(sampler=Interrupted())
+"""
+    )
+    result = run(invoke, path, tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (130, "interrupted; nothing was started yet\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_existing_folder_is_refused_and_left_alone(invoke, experiment, tmp_path, finished):
     before = sorted(path.name for path in finished.rglob("*"))
     result = run(invoke, experiment, finished)
