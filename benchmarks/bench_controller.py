@@ -20,7 +20,7 @@ import statistics
 import time
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,16 +165,19 @@ def whole_loop(path: Path, trials: int) -> dict[str, Any]:
     def curves(launch: Launch) -> dict[str, np.ndarray]:
         return {"loss": launch.seed / 2**32 * (1 + launch.trial % 7 / steps)}
 
-    marks, memory_bytes = [(time.perf_counter(), 0)], [0, 0]
-    events = 0
+    marks = np.zeros((trials + 1, 2))  # as large as it will ever be, so that it does not count as growth
+    marks[0, 0] = time.perf_counter()
+    memory_bytes: dict[int, int] = {}
+    events = ended = 0
 
     def watch(event: Recorded | Reports) -> None:
-        nonlocal events
+        nonlocal events, ended
         events += isinstance(event, Recorded)
         if isinstance(event, TrialEnded):
-            marks.append((time.perf_counter(), events))
-            if len(marks) - 1 in (trials // 10, trials):
-                memory_bytes[len(marks) > trials] = resident_bytes()
+            ended += 1
+            marks[ended] = time.perf_counter(), events
+            if ended in (trials // 10, trials):
+                memory_bytes[ended] = resident_bytes()
 
     sweep = caviar.Sweep(_never, SPACE, metric="loss", trials=trials, max_step=MAX_STEP, scheduler=ASHA)
     start = time.perf_counter()
@@ -187,8 +190,8 @@ def whole_loop(path: Path, trials: int) -> dict[str, Any]:
         "seconds": seconds,
         "events_per_s": events / seconds,
         "reports_per_s": reports / seconds,
-        "bytes_per_trial": (memory_bytes[1] - memory_bytes[0]) / (trials - trials // 10),
-        **early_and_late(marks),
+        "bytes_per_trial": (memory_bytes[trials] - memory_bytes[trials // 10]) / (trials - trials // 10),
+        **early_and_late(marks.tolist()),
     }
 
 
@@ -196,7 +199,7 @@ def _never(trial: caviar.Trial) -> None:
     raise RuntimeError("the curves are given: nothing trains")
 
 
-def early_and_late(marks: list[tuple[float, int]]) -> dict[str, float]:
+def early_and_late(marks: Sequence[Sequence[float]]) -> dict[str, float]:
     """Microseconds an event, around trial 1,000 and at the end, from (seconds, events) after every trial."""
 
     def around(first: int, last: int) -> float:

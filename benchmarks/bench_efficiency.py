@@ -1,16 +1,16 @@
 """How close caviar comes to keeping every core busy: the makespan of equal trials over the ideal.
 
-    python benchmarks/bench_efficiency.py            # about two minutes
+    python benchmarks/bench_efficiency.py            # about three minutes
     python benchmarks/bench_efficiency.py --quick    # a smoke test
 
 How to read it. Trials of 1 s and of 0.1 s, a whole multiple of the workers, so that the ideal is trials x seconds
 / workers. `makespan` runs from the moment when all workers are ready (they wait for each other in `setup`) to the
-last trial's end; `to sweep end` adds the last commit; `total` is the whole `sweep.run()` with its starting of workers
-(Ray itself is up before). Sleeping trials
-show what caviar loses between trials, as they leave the cores to it. Busy trials use their core fully, so that
-caviar's driver and workers have to share the cores with them: their ideal is the same loops in as many plain
-processes, just before and just after, which knows the machine's own contention (turbo, shared caches, neighbours;
-the JSON has both times: where they differ by more than the loss, the machine was too restless to tell).
+last trial's end; `to sweep end` adds the last commit; `total` is the whole `sweep.run()`, the start of its workers
+included (Ray itself is up before). Sleeping trials show what caviar loses between trials, as they leave the cores
+to it. Busy trials use their core fully, so that caviar's driver and workers have to share the cores with them: their
+ideal is the same loops in as many plain processes, just before and just after, which knows the machine's own
+contention (turbo, shared caches, neighbours). The JSON has both times: where they differ by more than the loss,
+the machine was too restless to tell.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a tuner costs when training costs nothing: caviar, Ray Tune and Optuna in one run, on one machine.
 
-    python benchmarks/bench_overhead.py              # about five minutes on two cores; also: make bench
+    python benchmarks/bench_overhead.py              # about four minutes on two cores; also: make bench
     python benchmarks/bench_overhead.py --quick      # a smoke test: the numbers mean little
 
 How to read it. The training function only reports. `trials/s` is for trials of 10 reports, `reports/s` for trials

@@ -1,14 +1,14 @@
 """What `trial.report()` costs the training function: three metrics, in a real training process on Ray.
 
-    python benchmarks/bench_report.py                # about half a minute
+    python benchmarks/bench_report.py                # about a minute
     python benchmarks/bench_report.py --quick        # a smoke test
 
 How to read it. Two trials train side by side; each times its own calls with `perf_counter_ns`, and what an empty
 pair of clock readings costs is taken off. `20 ms steps`: 20 milliseconds of computing between reports, as in
 training: each report finds that the last one was long ago. `0.2 ms steps`: far more often than any training
-reports. `back to back`: as fast as they go, so that sending them competes with making them. The computing keeps a core
-fully busy in the interpreter, so on a machine with as many cores as trials the longest calls are those during which
-something else ran. No scheduler judges, so no call waits for an answer: rungs are another matter.
+reports. `back to back`: as fast as they go, so that sending them competes with making them. The computing keeps a
+core fully busy in the interpreter, so on a machine with no more cores than trials the longest calls are those
+during which something else ran. No scheduler judges, so no call waits for an answer: rungs are another matter.
 """
 
 from __future__ import annotations

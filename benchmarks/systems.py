@@ -23,7 +23,7 @@ class System(ABC):
     name: ClassVar[str]
     stores_curves: ClassVar[bool] = True
     trials: ClassVar[int]
-    """How many trials of 10 reports it is given: as many as it does in some ten seconds."""
+    """How many trials of 10 reports it is given: what it does in some seconds, Ray Tune in some tens."""
     long_trials: ClassVar[int]
     """How many trials of 500 reports."""
 

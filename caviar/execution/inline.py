@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -59,7 +60,10 @@ class Inline(Executor, Link):
         launch = self._queue.popleft()
         restored = launch.checkpoint[1] if launch.checkpoint else None
         self._entries.append((STARTED, self.now_us(), launch.trial, launch.attempt, restored))
-        end = run_attempt(launch, job=self._job, link=self, shared=self._shared)
+        try:
+            end = run_attempt(launch, job=self._job, link=self, shared=self._shared)
+        except bdb.BdbQuit:  # who leaves the debugger leaves the sweep, as with Ctrl-C
+            raise KeyboardInterrupt from None
         self._open = None
         if self._broken is not None:
             broken, self._broken = self._broken, None

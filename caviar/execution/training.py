@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import math
 import time
 import traceback
@@ -285,7 +286,7 @@ def run_attempt(launch: Launch, *, job: Job, link: Link, shared: list[object]) -
     link.attend(trial)
     try:
         job.train(trial)
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, bdb.BdbQuit):
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit and TrialStopped are ends of a trial too
         return trial.ended(error)

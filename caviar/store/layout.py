@@ -156,9 +156,7 @@ class SweepFolder:
         except OSError as error:
             raise FolderError(f"{self.path}: cannot be read: {error.strerror}") from error
         if self.sweep_json.exists():
-            raise FolderError(
-                f"{self.path}: already holds a sweep: resume it (`caviar resume`, resume=True), or choose another"
-            )
+            raise FolderError(f"{self.path}: already holds a sweep; choose another folder")
         if taken is not None:
             raise FolderError(
                 f"{self.path}: is not empty (it holds {taken.name}); a new sweep needs an empty folder"
