@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
@@ -49,6 +49,7 @@ COMMIT_S = 0.2
 PATIENT_COMMIT_S = 1.0
 """After a failed commit, the time until the next try."""
 
+LEASE_S = 5.0
 POLL_S = 0.1
 INBOX_S = 0.1
 
@@ -150,7 +151,7 @@ class Runner:
         Raises KeyboardInterrupt after the first Ctrl-C (or SIGTERM), once everything that arrived is committed;
         a second one interrupts that as well. `FencedError` where another driver took over.
         """
-        with self._signals():
+        with self._signals(), self._lease():
             try:
                 self._begin()
                 self._loop()
@@ -316,6 +317,22 @@ class Runner:
     def _abandon(self) -> None:
         """Another driver has the folder: nothing more is written."""
         self._writer.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def _lease(self) -> Iterator[None]:
+        """Keep the lease whatever the loop waits for: inline, a training function or its debugger has this thread."""
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(LEASE_S):
+                with suppress(RuntimeError):  # the writing thread has ended
+                    self._writer.submit(self._recorder.keep_lease)
+
+        threading.Thread(target=keep, name="caviar-lease", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
