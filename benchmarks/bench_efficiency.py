@@ -6,11 +6,12 @@
 How to read it. Trials of 1 s and of 0.1 s, a whole multiple of the workers, so that the ideal is trials x seconds
 / workers. `makespan` runs from the moment when all workers are ready (they wait for each other in `setup`) to the
 last trial's end; `to sweep end` adds the last commit; `total` is the whole `sweep.run()`, the start of its workers
-included (Ray itself is up before). Sleeping trials show what caviar loses between trials, as they leave the cores
-to it. Busy trials use their core fully, so that caviar's driver and workers have to share the cores with them: their
-ideal is the same loops in as many plain processes, just before and just after, which knows the machine's own
-contention (turbo, shared caches, neighbours). The JSON has both times: where they differ by more than the loss,
-the machine was too restless to tell.
+included (Ray itself is up before).
+
+Sleeping trials show what caviar loses between trials, as they leave the cores to it. Busy trials use their core
+fully, so that caviar's driver and workers have to share the cores with them. Their ideal is the same loops in as
+many plain processes, just before and just after, which knows the machine's own contention (turbo, shared caches,
+neighbours). The JSON has both times: where they differ by more than the loss, it was too restless to tell.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def calibrate(length_s: float) -> int:
 def plain_processes(turns: int, each: int) -> float:
     """Seconds that one process a worker takes for ``each`` loops, one after the other, from a common start."""
     processes = multiprocessing.get_context("spawn")
-    with processes.Pool(workers()) as pool:
+    # in sessions of their own, as caviar's are: Linux shares the cores out among sessions first
+    with processes.Pool(workers(), initializer=os.setsid) as pool:
         pool.map(_nothing, range(workers()), chunksize=1)  # all are up
         start = time.perf_counter()
         pool.map(_burn_many, [(turns, each)] * workers(), chunksize=1)

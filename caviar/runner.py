@@ -268,12 +268,19 @@ class Runner:
         written, self._written = self._written, None
         self._executor.acknowledge(written.delivery)
         for event in written.events:
-            if isinstance(event, CommandAnswered):
-                self._inbox.done(event.id)
-            elif isinstance(event, Checkpointed):
-                self._keep_newest(event)
-            elif isinstance(event, TrialEnded):
-                self._newest.pop(event.trial, None)
+            try:
+                self._tidy(event)
+            except OSError as error:
+                _log.warning("cannot remove what is no longer needed, and leave it: %s", error)
+
+    def _tidy(self, event: Recorded) -> None:
+        """Remove what a committed event makes superfluous."""
+        if isinstance(event, CommandAnswered):
+            self._inbox.done(event.id)
+        elif isinstance(event, Checkpointed):
+            self._keep_newest(event)
+        elif isinstance(event, TrialEnded):
+            self._newest.pop(event.trial, None)
 
     def _keep_newest(self, event: Checkpointed) -> None:
         older = self._newest.get(event.trial)
@@ -310,9 +317,23 @@ class Runner:
                     if self._interrupted or not final:
                         raise OSError(f"cannot write the last reports: {self._stuck}")
                     time.sleep(PATIENT_COMMIT_S)
-            self._writer.submit(self._recorder.close, final=final).result()
+            self._close(final=final)
         finally:
             self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _close(self, *, final: bool) -> None:
+        """Roll everything, however long the disk takes to have room for it."""
+        told = False
+        while True:
+            try:
+                return self._writer.submit(self._recorder.close, final=final).result()
+            except OSError as error:
+                if self._interrupted or not final:
+                    raise
+                if not told:
+                    _log.warning("cannot write to the sweep folder: %s; waiting", error)
+                told = True
+            time.sleep(PATIENT_COMMIT_S)
 
     def _abandon(self) -> None:
         """Another driver has the folder: nothing more is written."""
@@ -320,7 +341,7 @@ class Runner:
 
     @contextmanager
     def _lease(self) -> Iterator[None]:
-        """Keep the lease whatever the loop waits for: inline, a training function or its debugger has this thread."""
+        """Keep the lease whatever this thread does: inline it may be in a training function, or its debugger."""
         over = threading.Event()
 
         def keep() -> None:

@@ -105,11 +105,14 @@ class Sweep:
         keep = self.keep_checkpoints
         _need(keep in KEEP_CHECKPOINTS, "keep_checkpoints", keep, " or ".join(map(repr, KEEP_CHECKPOINTS)))
         budget = self.time_budget_s
-        good_budget = budget is None or (isinstance(budget, int | float) and math.isfinite(budget) and budget > 0)
+        good_budget = budget is None or (_number(budget) and math.isfinite(budget) and budget > 0)
         _need(good_budget, "time_budget_s", budget, "a positive number of seconds, or None")
+        _need(isinstance(self.stop_on_nan, bool), "stop_on_nan", self.stop_on_nan, "True or False")
+        good_first = isinstance(self.first, Sequence) and all(isinstance(one, Mapping) for one in self.first)
+        _need(good_first, "first", self.first, "a list of settings, each a mapping from param to value")
         object.__setattr__(self, "first", tuple(dict(params) for params in self.first))
         few = f"at most as many settings as trials ({self.trials})"
-        _need(len(self.first) <= self.trials, "first", f"{len(self.first)} settings", few)
+        _need(len(self.first) <= self.trials, "first", list(self.first), few)
         for params in self.first:
             self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
@@ -139,6 +142,9 @@ class Sweep:
             from caviar.execution.ray import Ray
 
             executor = Ray()
+        if not isinstance(executor, Executor):
+            allowed = "an executor such as caviar.Ray() or caviar.Inline(), or None"
+            raise UsageError(f"Sweep.run(executor={executor!r:.80}): needs {allowed}")
         files = CheckpointFiles(str(folder.path))
         starting = _Relay()
         try:
@@ -237,6 +243,10 @@ def _need(good: bool, name: str, value: object, allowed: str) -> None:
 
 def _whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -30,12 +30,17 @@ class Resources:
     def __post_init__(self) -> None:
         for name in ("cpus", "gpus"):
             amount = getattr(self, name)
-            if not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
+            if amount != 0 and not _is_amount(amount):
                 raise UsageError(f"Resources({name}={amount!r}): needs a number of at least 0")
             if amount > 1 and amount != int(amount):
                 raise UsageError(f"Resources({name}={amount!r}): a fraction must be below 1")
-        if self.memory_bytes is not None and self.memory_bytes <= 0:
-            raise UsageError(f"Resources(memory_bytes={self.memory_bytes!r}): needs a positive number of bytes")
+        memory = self.memory_bytes
+        if memory is not None and not (isinstance(memory, int) and not isinstance(memory, bool) and memory > 0):
+            raise UsageError(f"Resources(memory_bytes={memory!r}): needs a whole, positive number of bytes, or None")
+        if not isinstance(self.custom, Mapping) or not all(map(_is_amount, self.custom.values())):
+            raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
+        if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):
+            raise UsageError(f"Resources(labels={self.labels!r}): needs a mapping from label to text")
 
     @property
     def threads(self) -> int:
@@ -52,3 +57,7 @@ class Resources:
             "labels": dict(self.labels),
             "fresh_process": self.fresh_process,
         }
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -18,6 +18,9 @@ from caviar.execution.contract import Job
 from caviar.execution.wire import ENDED, RUNG, SAVED, Entry
 from caviar.messages import Launch
 
+LAST_STEP = 2**53
+"""Steps travel among floats, which hold whole numbers exactly up to here."""
+
 RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
 
 
@@ -146,9 +149,10 @@ class Trial:
             step = self._step + 1 if self._loop_step is None else self._loop_step
         elif type(step) is not int:
             step = _as_step(step)
-        if step < self._step:
+        if not self._step <= step <= LAST_STEP:
             raise MetricError(
-                f"report(step={step}): the last report was of step {self._step}; steps must not shrink"
+                f"report(step={step!r:.60}): the last report was of step {self._step}; steps must not shrink, and "
+                f"end at {LAST_STEP}"
             )
         job = self._job
         if job.max_step is not None and step > job.max_step:
@@ -223,6 +227,7 @@ class Trial:
             outcome, reason = "failed", self._no_metric()
         else:
             outcome = "returned"
+        self._ending = (outcome, reason)  # a thread that it left running may go on to report
         now_us = time.time_ns() // 1000
         ids = (self.id, self.attempt, self._step)
         return (ENDED, now_us, *ids, outcome, reason, trace, self._value, self._best, self._best_step)
@@ -262,6 +267,10 @@ class Trial:
             if name in RESERVED_METRICS:
                 allowed = ", ".join(sorted(RESERVED_METRICS))
                 raise MetricError(f"report({name}=...): the names {allowed} are caviar's own; choose another")
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise MetricError(f"report({name!a:.60}=...): the name cannot be stored: {error.reason}") from None
         self._names_known.add(names)
 
     def _no_metric(self) -> str:
@@ -270,10 +279,21 @@ class Trial:
         return f"no report of {self._job.metric}{told}"
 
 
-def run_attempt(launch: Launch, *, job: Job, link: Link, shared: list[object]) -> Entry:
+INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+
+
+def run_attempt(
+    launch: Launch,
+    *,
+    job: Job,
+    link: Link,
+    shared: list[object],
+    let_through: tuple[type[BaseException], ...] = INTERRUPTS,
+) -> Entry:
     """Run one attempt to its end, whatever that is, and say how it ended (an ENDED entry).
 
-    ``shared`` holds what ``setup`` returned in this process, or is empty before the first attempt.
+    ``shared`` holds what ``setup`` returned in this process, or is empty before the first attempt. ``let_through``:
+    what concerns whoever shares the process with the training function, and is not the trial's end.
     """
     if not shared:
         try:
@@ -309,7 +329,7 @@ def as_number(name: str, value: Any) -> float:
         try:
             if getattr(value, "ndim", 0) == 0:
                 return float(value)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             pass
     shape = getattr(value, "shape", None)
     what = f"{type(value).__name__} of shape {tuple(shape)}" if shape else f"{type(value).__name__} {value!r:.60}"
@@ -325,14 +345,16 @@ def _as_step(step: Any) -> int:
 
 def one_line(error: BaseException) -> str:
     """An error as one line: its type and the first line of its text."""
-    text = str(error).strip().splitlines()
     name = type(error).__name__
+    try:
+        text = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - an error that cannot even say what it is
+        return name
     return f"{name}: {text[0]}"[:300] if text else name
 
 
 def format_error(error: BaseException) -> str:
-    """The traceback in full, from the training function on: caviar's own frames above it are left out."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
+    """The traceback in full, without this file's own frames: what remains is the user's."""
+    told = traceback.TracebackException.from_exception(error)
+    told.stack = traceback.StackSummary.from_list([frame for frame in told.stack if frame.filename != __file__])
+    return "".join(told.format())

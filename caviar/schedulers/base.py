@@ -33,7 +33,7 @@ class Judge(ABC):
 
     @abstractmethod
     def decide(self, trial: int, rung: int, loss: float) -> Verdict:
-        """Judge a trial that reached ``rung`` with ``loss``, counting it among those seen there. Changes nothing."""
+        """Judge a trial that reached ``rung`` with ``loss``, counting it among those seen. Changes nothing."""
 
     @abstractmethod
     def observe(self, trial: int, rung: int, loss: float) -> None:

@@ -86,10 +86,15 @@ class Inbox:
     def take(self) -> list[CommandReceived]:
         """The commands that arrived since the last call, oldest first, each id once.
 
-        A file that is no command is renamed to ``<name>.bad`` and skipped; `take_warnings` says so.
+        A file that is no command is renamed to ``<name>.bad`` and skipped; `take_warnings` says so. `FolderError`
+        where the folder has been removed.
         """
         arrived = []
-        for name in sorted(entry.name for entry in self._folder.inbox_folder.iterdir()):
+        try:
+            names = sorted(entry.name for entry in self._folder.inbox_folder.iterdir())
+        except FileNotFoundError as error:
+            raise self._folder.gone() from error
+        for name in names:
             if name in self._taken or name.startswith(".") or name.endswith(".bad"):
                 continue
             path = self._folder.inbox_folder / name

@@ -144,6 +144,10 @@ class SweepFolder:
             )
         return dict(declaration)
 
+    def gone(self) -> FolderError:
+        """The error of one who was at work in this folder when it vanished."""
+        return FolderError(f"{self.path}: is gone: something removed it, or files in it, while its sweep ran")
+
     def check_new(self) -> None:
         """Check that a sweep can be created here; `FolderError` says why not. Writes nothing."""
         try:

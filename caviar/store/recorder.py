@@ -138,7 +138,8 @@ class Recorder:
         With nothing to store it does nothing. Rolls first where that is due.
 
         After an `OSError` nothing counts as stored: call again with the same reports and events, and more behind
-        them if there are more. `FencedError`: another driver took over, and nothing was stored.
+        them if there are more. `FencedError`: another driver took over, and nothing was stored. `FolderError`: the
+        folder has been removed.
         """
         self._fence.check()
         self._roll_if_due()  # not after the commit: were it to fail there, the caller would repeat stored events
@@ -158,6 +159,10 @@ class Recorder:
                 self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
             except FileExistsError:
                 events = self._adopt(events)
+            except FileNotFoundError as error:
+                if self._folder.sweep_json.exists():
+                    raise
+                raise self._folder.gone() from error  # waiting for it, as one does for room, would be in vain
             else:
                 for block in new:
                     self._progress.note(block.trial, block.attempt, block.seq)
@@ -179,7 +184,12 @@ class Recorder:
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
-            self._renew_lease()
+            try:
+                self._renew_lease()
+            except FileNotFoundError as error:
+                if self._folder.sweep_json.exists():
+                    raise
+                raise self._folder.gone() from error
 
     def close(self, final: bool = True) -> None:
         """Roll everything, and let go of the lease even if that fails. A recorder that was fenced off only ends.
