@@ -28,7 +28,7 @@ import numpy as np
 from machine import describe, print_table, save, scratch
 
 import caviar
-from caviar.controller import Controller, Plan
+from caviar.controller import Controller
 from caviar.messages import (
     Answer,
     AttemptEnded,
@@ -41,6 +41,7 @@ from caviar.messages import (
     TrialEnded,
     TrialStarted,
 )
+from caviar.state import Plan
 
 AT_ONCE = 64
 MAX_STEP = 81

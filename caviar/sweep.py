@@ -15,7 +15,7 @@ from typing import Any
 
 import caviar
 from caviar.analysis.result import Result, load
-from caviar.controller import Controller, Plan
+from caviar.controller import Controller
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
@@ -26,6 +26,7 @@ from caviar.samplers.base import Sampler
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.space import Space
+from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
@@ -142,7 +143,8 @@ class Sweep:
             from caviar.execution.ray import Ray
 
             executor = Ray()
-        if not isinstance(executor, Executor):
+        runs_trials = isinstance(executor, Executor)
+        if not runs_trials:
             allowed = "an executor such as caviar.Ray() or caviar.Inline(), or None"
             raise UsageError(f"Sweep.run(executor={executor!r:.80}): needs {allowed}")
         files = CheckpointFiles(str(folder.path))

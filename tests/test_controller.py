@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from caviar.controller import LOSSES_LIMIT, Controller, Plan
+from caviar.controller import LOSSES_LIMIT, Controller
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Answer,
@@ -41,6 +41,7 @@ from caviar.samplers import GridSampler, RandomSampler
 from caviar.schedulers import Asha, Hyperband, MedianStop, RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.space import Float, Int, Space
+from caviar.state import Plan, SweepState
 from caviar.trial import MOVES, TrialRecord, TrialState
 
 SPACE = Space(lr=Float(1e-4, 1.0, scale="log"), hidden=Int(1, 9))
@@ -162,11 +163,11 @@ def test_late_words_of_a_superseded_attempt_lead_to_nothing() -> None:
     (one,) = launch(controller)
     start(controller, one)
     controller.handle(ended(one, "lost"), 9)
-    before = copy.deepcopy(controller.folded())
+    before = copy.deepcopy(controller.state.picture())
     assert controller.handle(RungReached(0, 0, 1, 0.5), 9) == []
     assert controller.handle(ended(one, "returned"), 9) == []
     assert controller.handle(TrialStarted(0, 0, 0, "worker-0"), 9) == []
-    assert {**controller.folded(), "judge": None} == {**before, "judge": None}
+    assert {**controller.state.picture(), "judge": None} == {**before, "judge": None}
 
 
 def test_a_rung_is_answered_with_the_next_one() -> None:
@@ -301,7 +302,7 @@ def test_the_time_budget_stops_everything_once() -> None:
     launch(controller, 2)
     assert len([x for x in controller.handle(StopRequested("time_budget"), 1) if isinstance(x, Stop)]) == 2
     assert controller.handle(StopRequested("time_budget"), 2) == []
-    assert controller.stopping == "time_budget"
+    assert controller.state.stopping == "time_budget"
 
 
 def test_a_stop_that_overtook_the_start_is_sent_again() -> None:
@@ -395,13 +396,13 @@ class AnySweep(RuleBasedStateMachine):
         self.running[trial] = (launched, 0)
         self.handle(TrialStarted(self.now_us, trial, launched.attempt, "worker-0"))
 
-    @precondition(lambda self: any(self.controller.active[trial].next_rung for trial in self.running))
+    @precondition(lambda self: any(self.controller.state.active[trial].next_rung for trial in self.running))
     @rule(data=st.data(), value=st.floats(allow_nan=True, allow_infinity=True))
     def rung(self, data: st.DataObject, value: float) -> None:
-        judged = [trial for trial in sorted(self.running) if self.controller.active[trial].next_rung]
+        judged = [trial for trial in sorted(self.running) if self.controller.state.active[trial].next_rung]
         trial = data.draw(st.sampled_from(judged))
         launched, step = self.running[trial]
-        step = max(step + 1, data.draw(st.integers(0, 8)), self.controller.active[trial].next_rung or 0)
+        step = max(step + 1, data.draw(st.integers(0, 8)), self.controller.state.active[trial].next_rung or 0)
         self.running[trial] = (launched, step)
         self.handle(RungReached(trial, launched.attempt, step, value))
 
@@ -434,11 +435,11 @@ class AnySweep(RuleBasedStateMachine):
     def no_trial_is_lost(self) -> None:
         if not hasattr(self, "controller"):
             return
-        assert sum(self.controller.counts.values()) == self.controller.sampled
-        assert set(self.final) | set(self.controller.active) == set(range(self.controller.sampled))
-        assert not set(self.final) & set(self.controller.active)
+        assert sum(self.controller.state.counts.values()) == self.controller.state.sampled
+        assert set(self.final) | set(self.controller.state.active) == set(range(self.controller.state.sampled))
+        assert not set(self.final) & set(self.controller.state.active)
         sampled = [event.trial for event in self.recorded if isinstance(event, TrialSampled)]
-        assert sampled == list(range(self.controller.sampled))
+        assert sampled == list(range(self.controller.state.sampled))
 
     def teardown(self) -> None:
         if not hasattr(self, "controller"):
@@ -456,16 +457,16 @@ class AnySweep(RuleBasedStateMachine):
                 del self.running[trial]
                 self.handle(AttemptEnded(self.now_us, trial, launched.attempt, step, "returned", value=1.0))
         assert self.controller.ended
-        assert not self.controller.active
+        assert not self.controller.state.active
         assert sum(isinstance(event, SweepEnded) for event in self.recorded) == 1
         self.replays_to_the_same_state()
 
     def replays_to_the_same_state(self) -> None:
         """The record alone, on its way through rows as the store keeps them, rebuilds the controller."""
         rows: list[EventRow] = [to_row(event) for event in self.recorded]
-        replayed = Controller(self.plan)
+        replayed = SweepState(self.plan)
         replayed.replay(event for event in map(from_row, rows) if event is not None)
-        ours, theirs = dict(self.controller.folded()), dict(replayed.folded())
+        ours, theirs = dict(self.controller.state.picture()), dict(replayed.picture())
         for state in (ours, theirs):
             state["judge"] = picture(state["judge"])
         assert ours == theirs

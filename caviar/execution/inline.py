@@ -36,6 +36,7 @@ class Inline(Executor, Link):
     def start(self, job: Job, deliver: Deliver) -> None:
         self._job = job
         self._deliver = deliver
+        self._shared = []
 
     def room(self) -> int:
         return 0 if self._queue or self._trial is not None else 1
@@ -56,6 +57,7 @@ class Inline(Executor, Link):
 
     def poll(self, timeout_s: float) -> None:
         if not self._queue:
+            time.sleep(timeout_s)  # the runner waits for something else: the disk
             return
         launch = self._queue.popleft()
         restored = launch.checkpoint[1] if launch.checkpoint else None

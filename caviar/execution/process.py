@@ -8,10 +8,13 @@ training function is busy between two of them.
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,14 +23,11 @@ from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, REPORTS, STARTED, Entry
 from caviar.messages import Launch
 
-BATCH_S = 0.01
-"""A report is sent at once, with those that wait, if nothing was sent for this long."""
+SEND_S = 0.02
+"""Reports are sent this often, by the second thread: what the training function pays is an append."""
 
-BATCH_ROWS = 4096
-"""It is sent at once if so many wait, too."""
-
-IDLE_S = 0.05
-"""Where no further report comes, those that wait are sent after this."""
+SEND_ROWS = 8192
+"""Where so many wait, the training function sends them itself, and so trains no faster than they are taken."""
 
 # what a supervisor sends
 LAUNCH, ANSWER, STOP, RECALL = range(4)
@@ -36,17 +36,19 @@ LAUNCH, ANSWER, STOP, RECALL = range(4)
 class PipeLink(Link):
     """A trial's link through the pipe to the supervisor."""
 
-    def __init__(self, connection: Connection, log_mark: bytes) -> None:
+    def __init__(self, connection: Connection, output: Connection, log_mark: bytes) -> None:
         self._connection = connection
+        self._output = output
         self._log_mark = log_mark
+        self._sending = threading.Lock()
+        """Held by whoever sends, from taking what there is to having sent it, so that nothing is overtaken."""
         self._lock = threading.Lock()
-        """Guards what is yet to be sent, and the sending."""
+        """Guards what is yet to be sent; held for moments only."""
         self._entries: list[Entry] = []
         self._rows: list[tuple[float, ...]] = []
         """Rows of the last entry, which is open for more of the same trial with the same names."""
-        self._open: tuple[Trial, tuple[str, ...]] | None = None
+        self._open: tuple[str, ...] | None = None
         self._row_count = 0
-        self._sent_at = 0.0
         self._in_hand: deque[Launch] = deque()
         self._stopped_in_hand: dict[tuple[int, int], str] = {}
         self._arrived = threading.Condition()
@@ -58,20 +60,18 @@ class PipeLink(Link):
 
     def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
         with self._lock:
-            if self._open is None or self._open[1] != names:
+            if self._open != names:
                 self._rows = []
                 self._entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, self._rows))
-                self._open = (trial, names)
+                self._open = names
             self._rows.append(row)
             self._row_count += 1
-            if self._row_count >= BATCH_ROWS or time.monotonic() - self._sent_at > BATCH_S:
-                self._send()
+        if self._row_count >= SEND_ROWS:
+            self.flush()
 
     def tell(self, entry: Entry) -> None:
-        with self._lock:
-            self._entries.append(entry)
-            self._open = None
-            self._send()
+        self._append(entry)
+        self.flush()
 
     def ask(self, trial: Trial, entry: Entry) -> None:
         with self._arrived:
@@ -102,9 +102,18 @@ class PipeLink(Link):
 
     def begin(self, launch: Launch) -> None:
         """A trial begins: say so at once, together with the end of the one before it."""
+        self.take_output()
         os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
         restored = launch.checkpoint[1] if launch.checkpoint else None
         self.tell((STARTED, time.time_ns() // 1000, launch.trial, launch.attempt, restored))
+
+    def take_output(self) -> None:
+        """Take what is printed, from Python, C and children; whatever the trial before did to these streams."""
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(self._output.fileno(), fd)
+            stream = getattr(sys, name)
+            if stream is None or stream.closed:
+                setattr(sys, name, os.fdopen(fd, "w", buffering=1, closefd=False))
 
     def attend(self, trial: Trial | None) -> None:
         with self._arrived:
@@ -117,36 +126,39 @@ class PipeLink(Link):
     def end(self, entry: Entry) -> None:
         """A trial came to its end. Sent with the start of the next one, or as soon as there is none."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError, ValueError, AttributeError):  # the trial may have closed it
+                stream.flush()
+        self._append(entry)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        with self._sending:
+            with self._lock:
+                entries, self._entries = self._entries, []
+                self._open = None
+                self._row_count = 0
+            if entries:
+                self._connection.send(entries)
+
+    def _append(self, entry: Entry) -> None:
         with self._lock:
             self._entries.append(entry)
             self._open = None
 
-    def flush(self) -> None:
-        """Send what waits."""
-        with self._lock:
-            if self._entries:
-                self._send()
-
-    def _send(self) -> None:
-        entries, self._entries = self._entries, []
-        self._open = None
-        self._row_count = 0
-        self._sent_at = time.monotonic()
-        self._connection.send(entries)
-
     # --- the supervisor's side, on the second thread -----------------------------------------------
 
     def listen(self) -> None:
-        """Take what the supervisor sends; end this process when the supervisor is gone."""
+        """Take what the supervisor sends, and send what waits; end this process when the supervisor is gone."""
+        poller = select.poll()  # `Connection.poll` would make one each time
+        poller.register(self._connection.fileno(), select.POLLIN)
         try:
             while True:
-                if self._connection.poll(IDLE_S):
+                if poller.poll(SEND_S * 1000):
                     self._take(self._connection.recv())
-                elif self._entries:
+                if self._entries:
                     self.flush()
         except (EOFError, OSError):
-            os._exit(1)
+            os.killpg(0, signal.SIGKILL)  # with all that trials started: nobody else is left to end it
 
     def _take(self, message: tuple[Any, ...]) -> None:
         with self._arrived:
@@ -167,22 +179,17 @@ class PipeLink(Link):
                         self._stopped_in_hand[trial, attempt] = reason
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
-                    with self._lock:
-                        self._entries.append((BACK, back))
-                        self._open = None
-                        self._send()
+                    self._append((BACK, back))
             self._arrived.notify_all()
 
 
 def main(connection: Connection, output: Connection, log_mark: bytes, job_file: str) -> None:
     """Train until the supervisor hangs up, or for one trial where each has a process of its own."""
     os.setsid()  # so that whatever a trial leaves running can be ended with its process
-    for fd in (1, 2):
-        os.dup2(output.fileno(), fd)
-    output.close()
     sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
-    link = PipeLink(connection, log_mark)
+    link = PipeLink(connection, output, log_mark)
+    link.take_output()
     threading.Thread(target=link.listen, name="caviar-link", daemon=True).start()
     job = preload.job(job_file)
     _limit_threads(job.resources.threads)
@@ -194,10 +201,10 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
             link.end(not_trained(launch, outcome="stopped", reason=reason))
             continue
         link.begin(launch)
-        link.end(run_attempt(launch, job=job, link=link, shared=shared))
+        link.end(run_attempt(launch, job=job, link=link, shared=shared, let_through=()))
         if job.resources.fresh_process:
             link.flush()
-            return
+            os._exit(0)  # without waiting for threads and processes that the trial left running
 
 
 def _limit_threads(threads: int) -> None:

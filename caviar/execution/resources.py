@@ -36,7 +36,9 @@ class Resources:
                 raise UsageError(f"Resources({name}={amount!r}): a fraction must be below 1")
         memory = self.memory_bytes
         if memory is not None and not (isinstance(memory, int) and not isinstance(memory, bool) and memory > 0):
-            raise UsageError(f"Resources(memory_bytes={memory!r}): needs a whole, positive number of bytes, or None")
+            raise UsageError(
+                f"Resources(memory_bytes={memory!r}): needs a whole, positive number of bytes, or None"
+            )
         if not isinstance(self.custom, Mapping) or not all(map(_is_amount, self.custom.values())):
             raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
         if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):

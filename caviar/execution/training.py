@@ -51,11 +51,41 @@ class Link(ABC):
 class Trial:
     """One attempt of one trial, as its training function sees it."""
 
+    # Slots, and copies of what every report needs: after a step of training all of this is cold, and what a report
+    # costs is how much memory it touches.
+    __slots__ = (
+        "_best",
+        "_best_step",
+        "_ending",
+        "_job",
+        "_launch",
+        "_link",
+        "_loop_step",
+        "_max_step",
+        "_metric",
+        "_metric_seen",
+        "_minimize",
+        "_names_here",
+        "_names_known",
+        "_next_rung",
+        "_params",
+        "_restored_step",
+        "_saved_step",
+        "_seq",
+        "_shared",
+        "_step",
+        "_stop_reason",
+        "_value",
+    )
+
     def __init__(self, launch: Launch, *, job: Job, link: Link, shared: object) -> None:
         self._launch = launch
         self._job = job
         self._link = link
         self._shared = shared
+        self._max_step = math.inf if job.max_step is None else job.max_step
+        self._metric = job.metric
+        self._minimize = job.minimize
         self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
         self._step = self._restored_step
@@ -126,9 +156,8 @@ class Trial:
     def steps(self) -> Iterator[int]:
         """The steps to train: from the restored step + 1 to ``max_step``, or without end if that is None."""
         step = self._restored_step
-        last = math.inf if self._job.max_step is None else self._job.max_step
         try:
-            while step < last:
+            while step < self._max_step:
                 step += 1
                 self._boundary()
                 self._loop_step = step
@@ -144,7 +173,8 @@ class Trial:
         anything else, a reserved name, or a metric reported twice at one step; raises `TrialStopped` when the
         trial is to end, and again at every later report.
         """
-        self._boundary()
+        if self._ending is not None or self._stop_reason is not None:
+            self._boundary()
         if step is None:
             step = self._step + 1 if self._loop_step is None else self._loop_step
         elif type(step) is not int:
@@ -154,13 +184,16 @@ class Trial:
                 f"report(step={step!r:.60}): the last report was of step {self._step}; steps must not shrink, and "
                 f"end at {LAST_STEP}"
             )
-        job = self._job
-        if job.max_step is not None and step > job.max_step:
+        if step > self._max_step:
             self._end("returned", None)
         names = tuple(metrics)
         if names not in self._names_known:
             self._check_names(names)
-        values = [value if type(value) is float else as_number(name, value) for name, value in metrics.items()]
+        values = tuple(metrics.values())
+        for value in values:
+            if type(value) is not float:
+                values = tuple(as_number(name, value) for name, value in metrics.items())
+                break
         if step == self._step and self._seq:
             twice = [name for name in names if name in self._names_here]
             if twice:
@@ -171,8 +204,8 @@ class Trial:
         self._link.report(self, names, (step, time.time_ns() // 1000, *values))
         self._seq += 1
         self._step = step
-        if job.metric in metrics:
-            self._judge(step, values[names.index(job.metric)])
+        if self._metric in metrics:
+            self._judge(step, values[names.index(self._metric)])
 
     @property
     def checkpoint_due(self) -> bool:
@@ -249,12 +282,12 @@ class Trial:
         self._value = value
         if math.isfinite(value):
             best = self._best
-            if best is None or (value < best if self._job.minimize else value > best):
+            if best is None or (value < best if self._minimize else value > best):
                 self._best, self._best_step = value, step
         elif self._job.stop_on_nan:
             self._end("stopped", "diverged")
         if self._next_rung is not None and step >= self._next_rung:
-            if self._job.max_step is not None and step >= self._job.max_step:
+            if step >= self._max_step:
                 return  # at max_step it is complete: nothing is left to decide
             self._link.ask(self, (RUNG, self.id, self.attempt, step, value))
             if self._stop_reason is not None:
@@ -279,7 +312,7 @@ class Trial:
         return f"no report of {self._job.metric}{told}"
 
 
-INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+INTERRUPTS = (KeyboardInterrupt, GeneratorExit, bdb.BdbQuit)
 
 
 def run_attempt(
@@ -292,13 +325,13 @@ def run_attempt(
 ) -> Entry:
     """Run one attempt to its end, whatever that is, and say how it ended (an ENDED entry).
 
-    ``shared`` holds what ``setup`` returned in this process, or is empty before the first attempt. ``let_through``:
-    what concerns whoever shares the process with the training function, and is not the trial's end.
+    ``shared`` holds what ``setup`` returned in this process, or is empty before the first attempt.
+    ``let_through``: what concerns whoever shares the process with the training function, and is no trial's end.
     """
     if not shared:
         try:
             shared.append(job.setup() if job.setup else None)
-        except (KeyboardInterrupt, GeneratorExit):
+        except let_through:
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in setup fails the trial as well
             return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
@@ -306,7 +339,7 @@ def run_attempt(
     link.attend(trial)
     try:
         job.train(trial)
-    except (KeyboardInterrupt, GeneratorExit, bdb.BdbQuit):
+    except let_through:
         raise
     except BaseException as error:  # noqa: BLE001 - sys.exit and TrialStopped are ends of a trial too
         return trial.ended(error)

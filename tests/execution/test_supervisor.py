@@ -16,7 +16,7 @@ import cloudpickle
 import pytest
 
 from caviar.execution.contract import Job
-from caviar.execution.process import ANSWER, BATCH_S, LAUNCH, RECALL, STOP
+from caviar.execution.process import ANSWER, LAUNCH, RECALL, SEND_S, STOP
 from caviar.execution.resources import Resources
 from caviar.execution.supervisor import Supervisor
 from caviar.execution.training import Trial
@@ -131,9 +131,9 @@ def counts_setups() -> float:
 
 
 def reports_and_is_heard(trial: Trial, loss: float) -> None:
-    """A report that is sent at once: nothing was sent for a while."""
-    time.sleep(2 * BATCH_S)
+    """A report, and time enough for it to be sent."""
     trial.report(loss=loss)
+    time.sleep(10 * SEND_S)
 
 
 def dies_at_one(trial: Trial) -> None:

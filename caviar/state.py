@@ -1,0 +1,209 @@
+"""The state of a sweep: a fold over its recorded events, and nothing else.
+
+Nothing is decided here. So folding the record again, in order, gives exactly the state that wrote it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from caviar.messages import (
+    AttemptFailed,
+    AttemptLost,
+    Checkpointed,
+    Decided,
+    Recorded,
+    StageOpened,
+    StopOrdered,
+    SweepEnded,
+    SweepStarted,
+    TrialEnded,
+    TrialSampled,
+    TrialStarted,
+)
+from caviar.samplers.base import Proposer, Sampler
+from caviar.schedulers.base import Scheduler, Verdict
+from caviar.space import Space
+from caviar.trial import TrialRecord, TrialState
+
+_STATES = list(TrialState)
+_NUMBER = {state: number for number, state in enumerate(_STATES)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a sweep's state begins from."""
+
+    space: Space
+    sampler: Sampler
+    scheduler: Scheduler
+    trials: int
+    seed: int = 0
+    minimize: bool = True
+    max_step: int | None = None
+    retries: int = 1
+    first: Sequence[Mapping[str, Any]] = ()
+
+
+class SweepState:
+    """Where a sweep stands. `apply` alone changes it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.trials = plan.trials
+        """How many trials are wanted."""
+        self.sampled = 0
+        """How many exist: they have the numbers below this."""
+        self.stage = 0
+        self.stopping: str | None = None
+        """Why no more trials are started."""
+        self.ended = False
+        self.active: dict[int, TrialRecord] = {}
+        """Trials that have not ended."""
+        self.counts = Counter[TrialState]()
+        """How many trials there are in each state."""
+        self.judge = plan.scheduler.begin(max_step=plan.max_step)
+        self.proposer: Proposer = plan.sampler.begin(
+            plan.space, seed=plan.seed, trials=max(1, plan.trials - len(plan.first))
+        )
+        self._states = bytearray()
+        """Every trial's state as a byte: all that is kept of one that has ended."""
+        self._folds: dict[type[Recorded], Callable[[Any], None]] = {
+            SweepStarted: self._sweep_started,
+            StageOpened: self._stage_opened,
+            TrialSampled: self._trial_sampled,
+            TrialStarted: self._trial_started,
+            Decided: self._decided,
+            Checkpointed: self._checkpointed,
+            AttemptFailed: self._attempt_failed,
+            AttemptLost: self._attempt_lost,
+            StopOrdered: self._stop_ordered,
+            TrialEnded: self._trial_ended,
+            SweepEnded: self._sweep_ended,
+        }
+
+    def apply(self, event: Recorded) -> None:
+        """Fold one recorded event. Kinds that change nothing here are passed over."""
+        fold = self._folds.get(type(event))
+        if fold is not None:
+            fold(event)
+
+    def replay(self, events: Iterable[Recorded]) -> None:
+        """Fold recorded events, in their order."""
+        for event in events:
+            self.apply(event)
+
+    # --- what others read --------------------------------------------------------------------------
+
+    @property
+    def unsampled(self) -> int:
+        """How many trials are yet to be sampled."""
+        return 0 if self.stopping is not None else max(0, self.trials - self.sampled)
+
+    def current(self, trial: int, attempt: int) -> TrialRecord | None:
+        """The trial, if it has not ended and this is its attempt."""
+        record = self.active.get(trial)
+        return record if record is not None and record.attempt == attempt else None
+
+    def state_of(self, trial: int) -> TrialState:
+        """The state of any trial that exists."""
+        return _STATES[self._states[trial]]
+
+    def loss(self, value: float) -> float:
+        """The metric turned so that less is better; what is not finite is worst."""
+        if not math.isfinite(value):
+            return math.inf
+        return value if self.plan.minimize else -value
+
+    def picture(self) -> Mapping[str, Any]:
+        """All of it, for comparing two states."""
+        return {
+            "trials": self.trials,
+            "sampled": self.sampled,
+            "stage": self.stage,
+            "stopping": self.stopping,
+            "ended": self.ended,
+            "active": self.active,
+            "states": bytes(self._states),
+            "counts": +self.counts,
+            "judge": self.judge,
+        }
+
+    # --- folds -------------------------------------------------------------------------------------
+
+    def _sweep_started(self, event: SweepStarted) -> None:
+        self.trials = event.trials
+
+    def _stage_opened(self, event: StageOpened) -> None:
+        self.stage = event.stage
+
+    def _trial_sampled(self, event: TrialSampled) -> None:
+        trial = event.trial
+        self.active[trial] = TrialRecord(
+            trial, event.stage, event.params, event.seed, next_rung=self.judge.first_rung(trial)
+        )
+        self.sampled = trial + 1
+        self._states.append(_NUMBER[TrialState.PENDING])
+        self.counts[TrialState.PENDING] += 1
+
+    def _trial_started(self, event: TrialStarted) -> None:
+        record = self.active[event.trial]
+        record.step = event.restored or 0
+        self._move(record, TrialState.RUNNING)
+
+    def _decided(self, event: Decided) -> None:
+        trial, rung = event.trial, event.rung
+        record = self.active[trial]
+        self.judge.observe(trial, rung, self.loss(event.value))
+        record.step = event.step
+        record.next_rung = self.judge.rung_after(trial, rung)
+        if event.decision == Verdict.STOP.value:
+            record.stop_reason = f"{self.plan.scheduler.name}: rung {rung}"
+
+    def _checkpointed(self, event: Checkpointed) -> None:
+        self.active[event.trial].checkpoint = (event.attempt, event.step)
+
+    def _attempt_failed(self, event: AttemptFailed) -> None:
+        record = self.active[event.trial]
+        record.faults += 1
+        self._retry(record)
+
+    def _attempt_lost(self, event: AttemptLost) -> None:
+        record = self.active[event.trial]
+        record.losses += 1
+        self._retry(record)
+
+    def _retry(self, record: TrialRecord) -> None:
+        record.attempt += 1
+        record.step = record.checkpoint[1] if record.checkpoint else 0
+        if record.state is not TrialState.PENDING:  # an attempt may fail before it began
+            self._move(record, TrialState.PENDING)
+
+    def _stop_ordered(self, event: StopOrdered) -> None:
+        if event.trial is not None:
+            self.active[event.trial].stop_reason = event.reason
+            return
+        self.stopping = event.reason
+        for record in self.active.values():
+            record.stop_reason = record.stop_reason or event.reason
+
+    def _trial_ended(self, event: TrialEnded) -> None:
+        record = self.active.pop(event.trial)
+        self._move(record, TrialState(event.status))
+        self.judge.forget(event.trial)
+        loss = math.inf if event.value is None else self.loss(event.value)
+        self.proposer.tell(event.trial - len(self.plan.first), record.params, loss)
+
+    def _sweep_ended(self, event: SweepEnded) -> None:
+        self.ended = True
+
+    def _move(self, record: TrialRecord, to: TrialState) -> None:
+        before = record.state
+        record.move(to)
+        self._states[record.trial] = _NUMBER[to]
+        self.counts[before] -= 1
+        self.counts[to] += 1
