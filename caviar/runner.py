@@ -31,15 +31,14 @@ from caviar.messages import (
     DriverStarted,
     DriverStopped,
     Event,
-    EventRow,
     Recorded,
     Reports,
     RoomOffered,
     StopRequested,
     SweepEnded,
     TrialEnded,
-    to_row,
 )
+from caviar.store.rows import EventRow, to_row
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ from caviar.messages import (
     CommandReceived,
     Decided,
     Event,
-    EventRow,
     Launch,
     Recorded,
     RoomOffered,
@@ -34,14 +33,13 @@ from caviar.messages import (
     TrialSampled,
     TrialStarted,
     WorkerLost,
-    from_row,
-    to_row,
 )
 from caviar.samplers import GridSampler, RandomSampler
 from caviar.schedulers import Asha, Hyperband, MedianStop, RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.space import Float, Int, Space
 from caviar.state import Plan, SweepState
+from caviar.store.rows import EventRow, from_row, to_row
 from caviar.trial import MOVES, TrialRecord, TrialState
 
 SPACE = Space(lr=Float(1e-4, 1.0, scale="log"), hidden=Int(1, 9))

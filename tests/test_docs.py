@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -206,6 +207,13 @@ def test_the_file_tree_of_the_readme_is_complete() -> None:
         if path.name != "py.typed" and not path.name.startswith("__pycache__")
     }
     assert shown == there
+
+
+def test_the_layers_in_the_architecture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert " → ".join(layers) in " ".join(text.split())
 
 
 def test_the_changelog_has_this_version() -> None:

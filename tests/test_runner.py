@@ -24,7 +24,6 @@ from caviar.messages import (
     Checkpointed,
     Command,
     CommandReceived,
-    EventRow,
     Launch,
     Recorded,
     Reports,
@@ -34,6 +33,7 @@ from caviar.messages import (
 )
 from caviar.runner import Runner
 from caviar.state import Plan
+from caviar.store.rows import EventRow
 
 SPACE = caviar.Space(lr=caviar.Float(0.1, 1.0))
 POLLS = 10_000

@@ -130,9 +130,9 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, place: str) -> None:
 
 
 def test_an_empty_folder_will_do_and_missing_parents_are_made(tmp_path: Path) -> None:
-    assert sweep().run(tmp_path, caviar.Inline()).status == "finished"
-    inner = sweep().run(tmp_path.parent / "a" / "b" / "sweep", caviar.Inline())
-    assert inner.status == "finished"
+    (tmp_path / "empty").mkdir()
+    assert sweep().run(tmp_path / "empty", caviar.Inline()).status == "finished"
+    assert sweep().run(tmp_path / "a" / "b" / "sweep", caviar.Inline()).status == "finished"
 
 
 def test_an_executor_that_cannot_start_leaves_nothing_behind_and_is_closed(tmp_path: Path) -> None:

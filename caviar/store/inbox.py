@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from caviar.errors import UsageError
-from caviar.messages import CommandAnswered, CommandReceived, from_row
+from caviar.messages import CommandAnswered, CommandReceived
 from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
+from caviar.store.rows import from_row
 
 _POLL_S = 0.05
 

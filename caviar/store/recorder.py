@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.errors import FolderError
-from caviar.messages import EventRow, Reports, TrialStarted
+from caviar.messages import Reports, TrialStarted
 from caviar.store import segment
 from caviar.store.fence import Fence
 from caviar.store.files import Files
@@ -27,6 +27,7 @@ from caviar.store.part import read_part
 from caviar.store.picture import Camera, Picture
 from caviar.store.progress import Progress
 from caviar.store.roller import Roller
+from caviar.store.rows import EventRow
 from caviar.store.segment import Segment, SegmentKind
 from caviar.store.tables import EVENTS, METRICS, event_rows, events_table, metrics_table
 

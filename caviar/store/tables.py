@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from caviar.messages import EventRow, Reports
+from caviar.messages import Reports
 from caviar.store.layout import Table
+from caviar.store.rows import EventRow
 
 _TIME = pa.timestamp("us", tz="UTC")
 

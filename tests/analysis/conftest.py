@@ -13,16 +13,15 @@ import pytest
 from caviar.analysis.result import Contents, Result
 from caviar.messages import (
     DriverStarted,
-    EventRow,
     Recorded,
     StopOrdered,
     SweepStarted,
     TrialEnded,
     TrialSampled,
     TrialStarted,
-    to_row,
 )
 from caviar.space import Choice, Float, Int, Space
+from caviar.store.rows import EventRow, to_row
 
 TIME = pa.timestamp("us", tz="UTC")
 START_US = 1_780_000_000_000_000

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caviar.messages import EventRow, Reports
+from caviar.messages import Reports
 from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.recorder import Recorder
+from caviar.store.rows import EventRow
 
 BEGIN_US = 1_700_000_000_000_000
 

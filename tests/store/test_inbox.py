@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from caviar.errors import FolderError, UsageError
-from caviar.messages import CommandAnswered, CommandReceived, to_row
+from caviar.messages import CommandAnswered, CommandReceived
 from caviar.store import inbox
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.recorder import Recorder
+from caviar.store.rows import to_row
 
 
 @pytest.fixture

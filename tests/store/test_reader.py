@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caviar.errors import FolderError
-from caviar.messages import EventRow
 from caviar.store import picture as picture_module
 from caviar.store import reader as reader_module
 from caviar.store.files import Files
@@ -22,6 +21,7 @@ from caviar.store.layout import SweepFolder
 from caviar.store.picture import Camera
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
+from caviar.store.rows import EventRow
 from caviar.store.tables import EVENTS, METRICS, event_rows
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from caviar.messages import EventRow, Reports
+from caviar.messages import Reports
 from caviar.store.layout import TABLES, SweepFolder
 from caviar.store.part import encode_part, read_footer, read_part
+from caviar.store.rows import EventRow
 from caviar.store.tables import EVENTS, METRICS, event_rows, events_table, join, metrics_table
 
 
