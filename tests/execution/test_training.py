@@ -202,7 +202,7 @@ def test_numbers_are_taken(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["0.5", b"1", None, [1.0], {"a": 1}, 1j, np.array([1.0]), np.array([[1.0]]), object()]
+    "value", ["0.5", b"1", None, [1.0], {"a": 1}, 1j, np.array([1.0]), np.array([[1.0]]), object(), 10**400]
 )
 def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
     with pytest.raises(MetricError, match=r"report\(loss=\.\.\.\): needs a number"):
@@ -345,6 +345,51 @@ def test_an_interrupt_is_not_an_end_of_the_trial(error: type[BaseException]) -> 
 def test_a_metric_that_was_never_reported() -> None:
     end = attempt(lambda trial: trial.report(accuracy=1.0, f1=0.5))
     assert (end["outcome"], end["reason"]) == ("failed", "no report of loss; it reported accuracy, f1")
+
+
+def test_a_thread_left_running_cannot_report_once_the_trial_has_ended() -> None:
+    ear, left_running = Ear(), []
+
+    def train(trial: Trial) -> None:
+        trial.report(loss=1.0)
+        left_running.append(trial)
+
+    assert attempt(train, ear)["outcome"] == "returned"
+    with pytest.raises(TrialStopped):
+        left_running[0].report(loss=0.5)
+    assert ear.steps == [1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+def test_in_a_process_of_its_own_an_interrupt_fails_the_trial(error: type[BaseException]) -> None:
+    def train(trial: Trial) -> None:
+        trial.report(loss=1.0)
+        raise error
+
+    entry = run_attempt(launch(), job=job(train), link=Ear(), shared=[None], let_through=())
+    assert entry[4:7] == (1, "failed", error.__name__)
+
+
+def test_an_error_that_cannot_say_what_it_is() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    def train(trial: Trial) -> None:
+        raise Mute
+
+    assert attempt(train)["reason"] == "Mute"
+
+
+@pytest.mark.parametrize("step", [2**53 + 1, 2**63, 10**400])
+def test_a_step_too_large_to_be_kept_exactly(step: int) -> None:
+    with pytest.raises(MetricError, match="steps must not shrink, and end at 9007199254740992"):
+        make(job=job(max_step=None)).report(step=step, loss=1.0)
+
+
+def test_a_metric_name_that_is_no_text() -> None:
+    with pytest.raises(MetricError, match=r"report\('\\udcff'=...\): the name cannot be stored"):
+        make().report(**{"\udcff": 1.0})
 
 
 # --- rungs ------------------------------------------------------------------------------------------
