@@ -17,10 +17,11 @@ import pytest
 
 import caviar
 from caviar.errors import FencedError, FolderError, LeaseError
-from caviar.messages import EventRow, TrialStarted
+from caviar.messages import TrialStarted
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.recorder import Recorder
+from caviar.store.rows import EventRow
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
