@@ -68,6 +68,7 @@ class Inbox(Protocol):
     """What the runner needs of the store's inbox."""
 
     def take(self) -> Sequence[CommandReceived]: ...
+    def take_warnings(self) -> Sequence[str]: ...
     def done(self, command_id: str) -> None: ...
 
 
@@ -192,6 +193,8 @@ class Runner:
             for command in self._inbox.take():
                 self._commit_now = True
                 self._handle(command, self._executor.now_us())
+            for warning in self._inbox.take_warnings():
+                _log.warning("%s", warning)
         if self._deadline is not None and self._executor.now_us() > self._deadline:
             self._deadline = None
             self._handle(StopRequested("time_budget"), self._executor.now_us())

@@ -133,8 +133,8 @@ class Sweep:
 
         ``executor``: None means `Ray`. ``on_event`` sees every recorded event and every block of reports; if it
         raises, that is logged once and it is dropped. An existing sweep folder is refused (`FolderError`), as is
-        whatever cannot work, before anything is written. Ctrl-C once: KeyboardInterrupt, after everything that was
-        reported is committed; twice: at once.
+        whatever cannot work, before anything is written. Ctrl-C once: KeyboardInterrupt, after everything that has
+        arrived is committed; twice: at once.
         """
         folder = SweepFolder(Path(path))
         folder.check_new()
@@ -147,7 +147,7 @@ class Sweep:
         if not runs_trials:
             allowed = "an executor such as caviar.Ray() or caviar.Inline(), or None"
             raise UsageError(f"Sweep.run(executor={executor!r:.80}): needs {allowed}")
-        files = CheckpointFiles(str(folder.path))
+        files = CheckpointFiles(str(folder.path.absolute()))  # workers have a current folder of their own
         starting = _Relay()
         try:
             executor.start(self.job(name=folder.path.name, files=files), starting)

@@ -21,6 +21,9 @@ from caviar.messages import Command, Event, Reports
 class TrialFiles(Protocol):
     """Where a trial leaves files. Travels to workers with the job, so it pickles."""
 
+    def visible(self) -> bool:
+        """Whether this machine sees the sweep folder."""
+
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         """The folder of a committed checkpoint, by its (attempt, step)."""
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import cloudpickle
 
-from caviar.errors import ExecutionError, UsageError
-from caviar.execution.contract import Arrivals, Deliver, Executor, Job
+from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.execution.contract import Arrivals, Deliver, Executor, Job, TrialFiles
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
 from caviar.execution.supervisor import Order, Supervisor
 from caviar.execution.training import one_line
@@ -46,6 +46,9 @@ LOOKAHEAD_S = 0.3
 
 IN_HAND_LIMIT = 1024
 
+FOLDER_S = 5.0
+"""How long a new folder may take to be seen on every node."""
+
 REACH_S = 10.0
 """How long a cluster may take to accept a connection."""
 
@@ -59,14 +62,29 @@ class WorkerActor:
     def __init__(self, name: str, pickled_job: bytes, parts: bytes) -> None:
         self._name = name
         resources, files = cloudpickle.loads(parts)
+        self._files: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
 
     def __repr__(self) -> str:
         return self._name
 
-    def exchange(self, *args: Any, **kwargs: Any) -> Any:
-        """See `Supervisor.exchange`."""
-        return self._supervisor.exchange(*args, **kwargs)
+    def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
+        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
+        if orders and self._files is not None:
+            self._probe(self._files)
+            self._files = None
+        return self._supervisor.exchange(number, orders, **kwargs)
+
+    @staticmethod
+    def _probe(files: TrialFiles) -> None:
+        deadline = time.monotonic() + FOLDER_S
+        while not files.visible():
+            if time.monotonic() > deadline:
+                raise FolderError(
+                    f"node {socket.gethostname()} does not see the sweep folder: "
+                    "put it where every node that trains sees it, on NFS for instance"
+                )
+            time.sleep(0.1)
 
     def nudge(self) -> None:
         """See `Supervisor.nudge`."""
@@ -218,6 +236,8 @@ class Ray(Executor):
         if address is not None:
             _check_reachable(address)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._runtime_env:  # a whole job's may name local folders, which Ray then uploads
+            options["runtime_env"], self._runtime_env = self._runtime_env, {}
         if address in (None, "local"):  # "local" keeps Ray from joining whatever runs on this machine
             address = "local"
             options.update(include_dashboard=False, num_cpus=self._local_cpus())
@@ -273,7 +293,10 @@ class Ray(Executor):
             options["runtime_env"] = self._runtime_env
         name = f"caviar:{self._job.name}:worker-{self._births}"
         self._births += 1
-        actor = ray.remote(WorkerActor).options(**options).remote(name, self._pickled_job, self._parts)
+        try:
+            actor = ray.remote(WorkerActor).options(**options).remote(name, self._pickled_job, self._parts)
+        except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
+            raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
         worker = _Worker(name.rpartition(":")[2], actor)
         self._workers.append(worker)
         self._exchange(worker)
@@ -297,6 +320,9 @@ class Ray(Executor):
         try:
             batches = reply.result()
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, FolderError):  # no other worker would do better
+                raise cause from None
             self._lose(worker, error)
             return
         worker.ready, worker.recalling = True, False

@@ -32,6 +32,10 @@ class CheckpointFiles:
     def _folder(self) -> SweepFolder:
         return SweepFolder(Path(self.folder_path))
 
+    def visible(self) -> bool:
+        """Whether this machine sees the sweep folder."""
+        return self._folder.sweep_json.exists()
+
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         """The folder of a committed checkpoint, by its (attempt, step).
 

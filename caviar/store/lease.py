@@ -71,7 +71,7 @@ def refuse_if_held(folder: SweepFolder, now_us: int) -> None:
         age_s = max(0.0, (now_us - lease.time_us) / 1e6)
         raise LeaseError(
             f"{folder}: is being driven by process {lease.pid} on {lease.host}, last heard of {age_s:.0f} s ago: "
-            "stop that first, or take the folder over with --take-over"
+            "stop that first"
         )
 
 

@@ -37,6 +37,7 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
         sink,
         compression="zstd",
         compression_level=1,
+        write_page_checksum=True,
         # Numbers compress as well without a dictionary, and are written several times faster
         use_dictionary=[name for name in ("metric", "kind") if name in table.schema.names],
     )
@@ -62,7 +63,7 @@ def read_footer(path: Path) -> Part:
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A part's rows; a damaged file raises a `FolderError` that names it."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{path}: damaged: {_line(error)}") from error

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 
 import caviar
-from caviar.errors import ExecutionError, UsageError
+from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.execution import ray as ray_executor
 from caviar.messages import TrialStarted
+from caviar.store.checkpoints import CheckpointFiles
 
 pytestmark = pytest.mark.ray
 
@@ -237,3 +239,26 @@ def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=110
     )
     assert run.stdout.splitlines() == ["{'completed'} 6", "{'completed'} 2"], run.stderr
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_relative_folder_is_the_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the workers' current folder is another one: Ray started before
+    result = sweep(talks, trials=1).run("runs/sweep", caviar.Ray(workers=1))
+    assert set(result.trials().status) == {"completed"}
+    assert (tmp_path / "runs" / "sweep" / "logs" / "0.log").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_runtime_env_that_ray_refuses_is_one_line(tmp_path: Path) -> None:
+    executor = caviar.Ray(workers=1, runtime_env={"working_dir": str(tmp_path)})
+    with pytest.raises(UsageError, match=r"Ray refuses these workers: ValueError: .* is not a valid URI"):
+        sweep(learns).run(tmp_path / "sweep", executor)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_executor, "FOLDER_S", 0.0)
+    files = CheckpointFiles(str(tmp_path / "elsewhere"))
+    with pytest.raises(FolderError, match="does not see the sweep folder"):
+        ray_executor.WorkerActor._probe(files)

@@ -24,6 +24,9 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def visible(self) -> bool:
+        return True
+
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         return self.folder / f"{trial}-{checkpoint[0]}-{checkpoint[1]}"
 
