@@ -116,6 +116,8 @@ class Runner:
         self._time_budget_s = time_budget_s
         self._observer = on_event
         self._deliveries = 0
+        self._depth = 0
+        """How many deliveries are being taken, each from within the one before."""
         self._batch = _Batch()
         self._written: _Batch | None = None
         """What the writing thread is at."""
@@ -132,17 +134,20 @@ class Runner:
     def deliver(self, arrivals: Arrivals) -> int:
         """Take what arrived from the executor; returns the delivery's number."""
         self._deliveries += 1
+        number = self._deliveries
+        self._depth += 1
         if arrivals.reports:
             self._batch.reports.extend(arrivals.reports)
             for block in arrivals.reports:
                 self._show(block)
-        self._batch.delivery = self._deliveries
         now_us = self._executor.now_us()
         for event in arrivals.events:
             self._handle(event, now_us)
-        number = self._deliveries
-        if not self._draining:
-            self._turn()
+        self._depth -= 1
+        if self._depth == 0:  # a delivery may come from within another: both are whole now
+            self._batch.delivery = self._deliveries
+            if not self._draining:
+                self._turn()
         return number
 
     def run(self) -> None:
@@ -159,7 +164,10 @@ class Runner:
                 self._abandon()
                 raise
             except KeyboardInterrupt:
-                self._stop("interrupted")
+                try:
+                    self._stop("interrupted")
+                except OSError as error:
+                    _log.warning("%s", error)
                 raise
             except BaseException as error:
                 self._stop(f"{type(error).__name__}: {error}")
@@ -269,14 +277,17 @@ class Runner:
             self._stuck = None
         written, self._written = self._written, None
         self._executor.acknowledge(written.delivery)
-        for event in written.events:
+        self._writer.submit(self._tidy_after, written.events)
+
+    def _tidy_after(self, events: Sequence[Recorded]) -> None:
+        """Remove what committed events make superfluous; on the writing thread, as all that touches the disk."""
+        for event in events:
             try:
                 self._tidy(event)
             except OSError as error:
                 _log.warning("cannot remove what is no longer needed, and leave it: %s", error)
 
     def _tidy(self, event: Recorded) -> None:
-        """Remove what a committed event makes superfluous."""
         if isinstance(event, CommandAnswered):
             self._inbox.done(event.id)
         elif isinstance(event, Checkpointed):
@@ -296,9 +307,10 @@ class Runner:
     def _stop(self, reason: str) -> None:
         """Let go of a sweep that has not ended: fetch what workers have, record it, leave it resumable."""
         self._draining = True
+        self._depth = 0
         try:
             if reason == "interrupted":
-                self._executor.poll(0.0)
+                self._executor.fetch()
         finally:
             if not self._controller.ended:
                 self._dispatch([DriverStopped(self._executor.now_us(), reason)])

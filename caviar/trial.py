@@ -63,7 +63,7 @@ class TrialRecord:
     checkpoint: tuple[int, int] | None = None
     """(attempt, step) of the last committed checkpoint."""
     stop_reason: str | None = None
-    """Set once it is to stop: whatever its process does afterwards, the trial ends as stopped."""
+    """Set once it is to stop: it ends as stopped, whatever its process does, unless it had come to its end."""
     story: list[str] = field(default_factory=list)
     """Its moves so far, for the error that an illegal one raises."""
 

@@ -162,11 +162,16 @@ class Letterbox:
 
     def __init__(self) -> None:
         self.waiting: list[CommandReceived] = []
+        self.warnings: list[str] = []
         self.removed: list[str] = []
         self.on_done: Callable[[str], None] = lambda command_id: None
 
     def take(self) -> Sequence[CommandReceived]:
         taken, self.waiting = self.waiting, []
+        return taken
+
+    def take_warnings(self) -> Sequence[str]:
+        taken, self.warnings = self.warnings, []
         return taken
 
     def done(self, command_id: str) -> None:
@@ -338,6 +343,13 @@ def test_commands_are_answered_and_removed_once_the_answer_is_committed() -> Non
     assert any("unknown command 'dance'" in data for data in answers)
     assert any("there is no trial 99" in data for data in answers)
     assert any("trial 1 stopped at step 2" in data for data in answers)
+
+
+def test_what_is_no_command_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.inbox.warnings.append("inbox/note.txt: is not a command; set aside")
+    stage.run()
+    assert [record.getMessage() for record in caplog.records] == ["inbox/note.txt: is not a command; set aside"]
 
 
 # --- a disk that fails --------------------------------------------------------------------------------

@@ -108,9 +108,15 @@ class ReportColumns:
         return replace(self, **arrays)
 
     def main_line(self, restarts: Restarts) -> ReportColumns:
-        """Only what the last attempt of each trial saw."""
-        keep = restarts.on_main_line(self.trial, self.attempt, self.step)
-        return self if keep.all() else self.take(keep)
+        """Only what the last attempt of each trial saw; what it reported again counts once, as it saw it."""
+        if not len(restarts.trial):
+            return self
+        rows = self.take(restarts.on_main_line(self.trial, self.attempt, self.step))
+        if not len(rows):
+            return rows
+        ends = np.flatnonzero(np.r_[(rows.trial[1:] != rows.trial[:-1]) | (rows.step[1:] != rows.step[:-1]), True])
+        latest = np.repeat(rows.attempt[ends], np.diff(np.r_[-1, ends]))
+        return rows.take(rows.attempt == latest)
 
     def of_metric(self, name: str) -> ReportColumns:
         """The rows of one metric; none if it was never reported."""

@@ -85,6 +85,10 @@ class Executor(ABC):
         """Let trials go on, and deliver what arrived; returns after at most about ``timeout_s``, inline after at
         most one trial. All workers lost beyond replacement: `ExecutionError`."""
 
+    def fetch(self) -> None:
+        """The sweep is interrupted: deliver what workers have by now, without waiting for them to train on."""
+        self.poll(0.0)
+
     def acknowledge(self, delivery: int) -> None:
         """Everything up to this delivery is committed: workers may forget it."""
 

@@ -66,11 +66,15 @@ class Inline(Executor, Link):
             end = run_attempt(launch, job=self._job, link=self, shared=self._shared)
         except bdb.BdbQuit:  # who leaves the debugger leaves the sweep, as with Ctrl-C
             raise KeyboardInterrupt from None
-        self._open = None
+        finally:
+            self._open = None
         if self._broken is not None:
             broken, self._broken = self._broken, None
             raise broken
         self._entries.append(end)
+        self._flush()
+
+    def fetch(self) -> None:
         self._flush()
 
     def now_us(self) -> int:

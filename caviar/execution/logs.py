@@ -29,17 +29,20 @@ class LogPump:
     def __init__(self, path_of: Callable[[int], Path], *, limit_bytes: int = LOG_BYTES) -> None:
         self._path_of = path_of
         self._limit_bytes = limit_bytes
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def attach(self, output: Connection, mark: bytes) -> None:
         """Take the output of a new process, where ``mark``, a trial's number and a newline begin that trial's."""
-        self._thread = threading.Thread(target=self._pump, args=(output, mark), name="caviar-logs", daemon=True)
-        self._thread.start()
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(
+            threading.Thread(target=self._pump, args=(output, mark), name="caviar-logs", daemon=True)
+        )
+        self._threads[-1].start()
 
     def close(self) -> None:
-        """Wait until all that was printed has been written; the process must have ended."""
-        if self._thread is not None:
-            self._thread.join(5)
+        """Wait until all that was printed has been written; the processes must have ended."""
+        for thread in self._threads:
+            thread.join(5)
 
     def _pump(self, output: Connection, mark: bytes) -> None:
         sorter = _Sorter(mark, self._path_of, self._limit_bytes)
@@ -95,7 +98,12 @@ class _Sorter:
     def _write(self, text: bytes) -> None:
         if not text or self._trial is None:
             return
+        with suppress(OSError):  # a full disk, say: what is printed is lost, but nobody who prints may fail for it
+            self._append(text)
+
+    def _append(self, text: bytes) -> None:
         if self._file is None:
+            assert self._trial is not None
             path = self._path_of(self._trial)
             self._file = path.open("ab", buffering=0)
             self._written = self._file.tell()

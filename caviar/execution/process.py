@@ -7,19 +7,23 @@ training function is busy between two of them.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from caviar.execution import preload
-from caviar.execution.training import Link, Trial, not_trained, run_attempt
+from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
 from caviar.execution.wire import BACK, REPORTS, STARTED, Entry
 from caviar.messages import Launch
 
@@ -36,10 +40,11 @@ LAUNCH, ANSWER, STOP, RECALL = range(4)
 class PipeLink(Link):
     """A trial's link through the pipe to the supervisor."""
 
-    def __init__(self, connection: Connection, output: Connection, log_mark: bytes) -> None:
+    def __init__(self, connection: Connection, output: Connection, *, log_mark: bytes, job_file: str) -> None:
         self._connection = connection
         self._output = output
         self._log_mark = log_mark
+        self._job_file = Path(job_file)
         self._sending = threading.Lock()
         """Held by whoever sends, from taking what there is to having sent it, so that nothing is overtaken."""
         self._lock = threading.Lock()
@@ -55,6 +60,10 @@ class PipeLink(Link):
         """Guards what the supervisor sent: trials in hand, answers, stops."""
         self._trial: Trial | None = None
         self._answered = False
+        self._streams: tuple[TextIO, ...] | None = None
+        """Our own stdout and stderr."""
+        libc = ctypes.CDLL(None)
+        self._flush_c: Callable[[], object] = lambda: libc.fflush(None)
 
     # --- the trial's side, on the main thread ------------------------------------------------------
 
@@ -103,17 +112,18 @@ class PipeLink(Link):
     def begin(self, launch: Launch) -> None:
         """A trial begins: say so at once, together with the end of the one before it."""
         self.take_output()
-        os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
+        with suppress(OSError):  # nobody keeps logs any more
+            os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
         restored = launch.checkpoint[1] if launch.checkpoint else None
         self.tell((STARTED, time.time_ns() // 1000, launch.trial, launch.attempt, restored))
 
     def take_output(self) -> None:
         """Take what is printed, from Python, C and children; whatever the trial before did to these streams."""
-        for fd, name in ((1, "stdout"), (2, "stderr")):
+        for fd in (1, 2):
             os.dup2(self._output.fileno(), fd)
-            stream = getattr(sys, name)
-            if stream is None or stream.closed:
-                setattr(sys, name, os.fdopen(fd, "w", buffering=1, closefd=False))
+        if self._streams is None or any(stream.closed for stream in self._streams):
+            self._streams = tuple(os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+        sys.stdout, sys.stderr = self._streams
 
     def attend(self, trial: Trial | None) -> None:
         with self._arrived:
@@ -125,9 +135,9 @@ class PipeLink(Link):
 
     def end(self, entry: Entry) -> None:
         """A trial came to its end. Sent with the start of the next one, or as soon as there is none."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # the trial may have closed it
-                stream.flush()
+        for flush in (sys.stdout.flush, sys.stderr.flush, self._flush_c):
+            with suppress(Exception):  # the trial may have closed it, or put something else in its place
+                flush()
         self._append(entry)
 
     def flush(self) -> None:
@@ -158,6 +168,8 @@ class PipeLink(Link):
                 if self._entries:
                     self.flush()
         except (EOFError, OSError):
+            with suppress(OSError):  # an orderly supervisor has removed it
+                shutil.rmtree(self._job_file.parent)
             os.killpg(0, signal.SIGKILL)  # with all that trials started: nobody else is left to end it
 
     def _take(self, message: tuple[Any, ...]) -> None:
@@ -187,11 +199,13 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
     """Train until the supervisor hangs up, or for one trial where each has a process of its own."""
     os.setsid()  # so that whatever a trial leaves running can be ended with its process
     sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
-    sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
-    link = PipeLink(connection, output, log_mark)
+    link = PipeLink(connection, output, log_mark=log_mark, job_file=job_file)
     link.take_output()
     threading.Thread(target=link.listen, name="caviar-link", daemon=True).start()
-    job = preload.job(job_file)
+    try:
+        job = preload.job(job_file)
+    except BaseException as error:  # noqa: BLE001 - a module that is missing here, say: each trial tells it
+        _refuse_all(link, error)
     _limit_threads(job.resources.threads)
     shared: list[object] = []
     while True:
@@ -205,6 +219,13 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
         if job.resources.fresh_process:
             link.flush()
             os._exit(0)  # without waiting for threads and processes that the trial left running
+
+
+def _refuse_all(link: PipeLink, error: BaseException) -> NoReturn:
+    while True:
+        launch = link.next_launch()
+        reason = f"its worker cannot load the training function: {one_line(error)}"
+        link.end(not_trained(launch, outcome="failed", reason=reason, error=error))
 
 
 def _limit_threads(threads: int) -> None:

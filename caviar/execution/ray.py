@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
-import socket
 import time
-import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
 
 from caviar.errors import ExecutionError, FolderError, UsageError
-from caviar.execution.contract import Arrivals, Deliver, Executor, Job, TrialFiles
+from caviar.execution import cluster
+from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
-from caviar.execution.supervisor import Order, Supervisor
+from caviar.execution.supervisor import Order
 from caviar.execution.training import one_line
 from caviar.execution.wire import BACK, event, pack_launch
-from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, TrialStarted, WorkerLost
+from caviar.execution.worker import Worker, WorkerActor
+from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, WorkerLost
 
 _log = logging.getLogger(__name__)
 
@@ -46,80 +44,16 @@ LOOKAHEAD_S = 0.3
 
 IN_HAND_LIMIT = 1024
 
-FOLDER_S = 5.0
-"""How long a new folder may take to be seen on every node."""
-
-REACH_S = 10.0
-"""How long a cluster may take to accept a connection."""
-
 LOSSES_WITHOUT_A_REPLY = 5
 """So many workers in a row that were lost before their first reply: there will be none."""
 
+UNREACHABLE_S = 30.0
+"""A worker that cannot be reached for so long is lost."""
 
-class WorkerActor:
-    """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
+NOBODY_S = 30.0
+"""Without any worker for so long, say why that may be."""
 
-    def __init__(self, name: str, pickled_job: bytes, parts: bytes) -> None:
-        self._name = name
-        resources, files = cloudpickle.loads(parts)
-        self._files: TrialFiles | None = files
-        self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
-
-    def __repr__(self) -> str:
-        return self._name
-
-    def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
-        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
-        if orders and self._files is not None:
-            self._probe(self._files)
-            self._files = None
-        return self._supervisor.exchange(number, orders, **kwargs)
-
-    @staticmethod
-    def _probe(files: TrialFiles) -> None:
-        deadline = time.monotonic() + FOLDER_S
-        while not files.visible():
-            if time.monotonic() > deadline:
-                raise FolderError(
-                    f"node {socket.gethostname()} does not see the sweep folder: "
-                    "put it where every node that trains sees it, on NFS for instance"
-                )
-            time.sleep(0.1)
-
-    def nudge(self) -> None:
-        """See `Supervisor.nudge`."""
-        self._supervisor.nudge()
-
-    def close(self) -> None:
-        """See `Supervisor.close`."""
-        self._supervisor.close()
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The driver's picture of one worker."""
-
-    name: str
-    actor: Any
-    ready: bool = False
-    waiting: bool = False
-    """Whether an exchange is under way."""
-    request: int = 0
-    received: int = 0
-    orders: list[Order] = field(default_factory=list)
-    trials: dict[int, Launch] = field(default_factory=dict)
-    """What it has: in hand and in training, in order."""
-    started: dict[int, int] = field(default_factory=dict)
-    """The start of those in training, in microseconds."""
-    batches: deque[tuple[int, int]] = field(default_factory=deque)
-    """(delivery, batch) of what is not committed."""
-    acknowledged: int = 0
-    recalling: bool = False
-    """Whether it has been asked to give trials back."""
-
-    @property
-    def in_hand(self) -> int:
-        return len(self.trials) - len(self.started)
+FETCH_S = 1.0
 
 
 class Ray(Executor):
@@ -145,26 +79,29 @@ class Ray(Executor):
         self._address = address
         self._wanted = workers
         self._runtime_env = dict(runtime_env or {})
-        self._started_ray = False
-        self._workers: list[_Worker] = []
-        self._births = 0
-        self._losses = 0
-        self._queue: deque[Launch] = deque()
-        self._replies: queue.SimpleQueue[tuple[_Worker, Future[Any]]] = queue.SimpleQueue()
-        self._closed = False
-        self._seconds_per_trial: float | None = None
-        self._starved = False
+        self._workers: list[Worker] = []
 
-    # --- the contract ------------------------------------------------------------------------------
+    # --- the contract -------------------------------------------------------------------------------
 
     def start(self, job: Job, deliver: Deliver) -> None:
         self._job = job
         self._deliver = deliver
         self._pickled_job = _pickle(job)
         self._parts = cloudpickle.dumps((job.resources, job.files))
-        self._connect()
-        count = min(self._wanted or self._fitting(), max(1, job.trials))
+        self._workers = []
+        self._by_trial: dict[int, Worker] = {}
+        self._births = 0
+        self._losses = 0
+        self._queue: deque[Launch] = deque()
+        self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
+        self._seconds_per_trial: float | None = None
+        self._closed = False
+        cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
+        self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
+        fitting = cluster.fitting(job.resources)
+        count = min(self._wanted or fitting, max(1, job.trials))
         self._interval_s = max(INTERVAL_S, INTERVAL_PER_WORKER_S * count)
+        self._nobody_at: float | None = time.monotonic() + NOBODY_S
         for _ in range(count):
             self._hire()
 
@@ -189,6 +126,7 @@ class Ray(Executor):
         try:
             worker, reply = self._replies.get(timeout=timeout_s)
         except queue.Empty:
+            self._wonder()
             return
         while True:
             self._take(worker, reply)
@@ -199,6 +137,18 @@ class Ray(Executor):
                 break
         self._dispatch()
 
+    def fetch(self) -> None:
+        asked = {worker.name for worker in self._workers if worker.ready and worker.waiting}
+        for worker in self._workers:
+            if worker.name in asked:
+                worker.actor.nudge.remote()
+        deadline = time.monotonic() + FETCH_S
+        while asked and (left_s := deadline - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                worker, reply = self._replies.get(timeout=left_s)
+                asked.discard(worker.name)
+                self._take(worker, reply)
+
     def acknowledge(self, delivery: int) -> None:
         for worker in self._workers:
             while worker.batches and worker.batches[0][0] <= delivery:
@@ -208,171 +158,147 @@ class Ray(Executor):
         return time.time_ns() // 1000
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
         import ray
 
-        if ray.is_initialized():
-            closing = [worker.actor.close.remote() for worker in self._workers if worker.ready]
+        self._closed = True
+        workers, self._workers = self._workers, []
+        if workers and ray.is_initialized():
+            closing = [worker.actor.close.remote() for worker in workers if worker.ready]
             with suppress(Exception):
                 ray.wait(closing, num_returns=len(closing), timeout=5)
-            for worker in self._workers:
+            for worker in workers:
                 with suppress(Exception):
                     ray.kill(worker.actor)
-        self._workers.clear()
-        if self._started_ray:
+        if getattr(self, "_started_ray", False):
+            self._started_ray = False
             ray.shutdown()
 
-    # --- workers -----------------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its own future
-        address = self._address or os.environ.get("RAY_ADDRESS")
-        if address is not None:
-            _check_reachable(address)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._runtime_env:  # a whole job's may name local folders, which Ray then uploads
-            options["runtime_env"], self._runtime_env = self._runtime_env, {}
-        if address in (None, "local"):  # "local" keeps Ray from joining whatever runs on this machine
-            address = "local"
-            options.update(include_dashboard=False, num_cpus=self._local_cpus())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                ray.init(address=address, **options)
-        except Exception as error:
-            where = "on this machine" if address == "local" else f"at {address}"
-            raise ExecutionError(f"cannot start or join Ray {where}: {one_line(error)}") from error
-        self._started_ray = True
-
-    def _local_cpus(self) -> int:
-        """Cores to give a Ray of our own: those there are, or as many as the workers asked for need."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(cores, math.ceil((self._wanted or 0) * self._job.resources.cpus))
-
-    def _fitting(self) -> int:
-        """How many workers the cluster's resources hold now."""
-        import ray
-
-        total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
-        needs = self._needs()
-        for name, amount in needs.items():
-            if amount > total.get(name, 0.0):
-                there = f"{total.get(name, 0.0):g}"
-                raise UsageError(f"a trial needs {amount:g} {name}, and the whole Ray cluster has {there}")
-        fitting = [free.get(name, 0.0) / amount for name, amount in needs.items() if amount > 0]
-        return max(1, math.floor(float(min(fitting, default=total.get("CPU", 1.0))) + 1e-9))
-
-    def _needs(self) -> dict[str, float]:
-        resources = self._job.resources
-        needs = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory_bytes or 0)}
-        return {name: amount for name, amount in {**needs, **resources.custom}.items() if amount}
+    # --- workers ------------------------------------------------------------------------------------
 
     def _hire(self) -> None:
         import ray
 
-        resources = self._job.resources
-        options: dict[str, Any] = {
-            "num_cpus": resources.cpus,
-            "num_gpus": resources.gpus,
-            "resources": dict(resources.custom),
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": 2,  # so that a nudge gets past the exchange that waits
-        }
-        if resources.memory_bytes is not None:
-            options["memory"] = resources.memory_bytes
-        if resources.labels:
-            options["label_selector"] = dict(resources.labels)
-        if self._runtime_env:
-            options["runtime_env"] = self._runtime_env
-        name = f"caviar:{self._job.name}:worker-{self._births}"
+        # where we started or joined Ray ourselves, the whole job has the runtime_env
+        runtime_env = {} if self._started_ray else self._runtime_env
+        options = cluster.actor_options(self._job.resources, runtime_env=runtime_env)
+        name = f"worker-{self._births}"
         self._births += 1
         try:
-            actor = ray.remote(WorkerActor).options(**options).remote(name, self._pickled_job, self._parts)
+            actor = (
+                ray.remote(WorkerActor)
+                .options(**options)
+                .remote(f"caviar:{self._job.name}:{name}", self._pickled_job, self._parts)
+            )
         except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
             raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
-        worker = _Worker(name.rpartition(":")[2], actor)
+        worker = Worker(name, actor)
         self._workers.append(worker)
         self._exchange(worker)
 
-    def _exchange(self, worker: _Worker) -> None:
+    def _exchange(self, worker: Worker) -> None:
         worker.request += 1
-        orders, worker.orders = worker.orders, []
+        worker.sent, worker.orders = worker.orders, []
+        self._call(worker)
+
+    def _call(self, worker: Worker) -> None:
         worker.waiting = True
         reply = worker.actor.exchange.remote(
             worker.request,
-            orders,
+            worker.sent,
             received=worker.received,
             acknowledged=worker.acknowledged,
             interval_s=self._interval_s,
             hold_s=HOLD_S if worker.ready else 0.0,  # the first reply says that it is there
         )
-        reply.future().add_done_callback(lambda done: self._replies.put((worker, done)))
+        replies = self._replies
+        reply.future().add_done_callback(lambda done: replies.put((worker, done)))
 
-    def _take(self, worker: _Worker, reply: Future[Any]) -> None:
+    def _take(self, worker: Worker, reply: Future[Any]) -> None:
+        import ray
+
         worker.waiting = False
         try:
             batches = reply.result()
+        except ray.exceptions.ActorUnavailableError as error:  # perhaps only this reply is lost: ask again
+            now = time.monotonic()
+            worker.unreachable_since = worker.unreachable_since or now
+            if now - worker.unreachable_since < UNREACHABLE_S:
+                self._call(worker)
+            else:
+                self._lose(worker, error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError):  # no other worker would do better
                 raise cause from None
             self._lose(worker, error)
             return
-        worker.ready, worker.recalling = True, False
-        self._losses = 0
+        worker.ready, worker.recalling, worker.unreachable_since = True, False, None
+        self._losses, self._nobody_at = 0, None
         for number, blocks, entries in batches:
             worker.received = number
-            events: list[Event] = []
-            for entry in entries:
-                if entry[0] == BACK:
-                    self._queue.extendleft(
-                        worker.trials.pop(trial) for trial in entry[1] if trial in worker.trials
-                    )
-                    continue
-                happened = event(entry, worker.name)
-                if happened is not None:
-                    self._note(worker, happened)
-                    events.append(happened)
-            delivery = self._deliver(Arrivals([Reports(*block) for block in blocks], events))
+            reports = [Reports(*block) for block in blocks]
+            for block in reports:
+                worker.step = int(block.step[-1])
+            delivery = self._deliver(Arrivals(reports, self._events(worker, entries)))
             worker.batches.append((delivery, number))
 
-    def _note(self, worker: _Worker, happened: Event) -> None:
-        """Keep the picture of the worker up to date."""
-        if isinstance(happened, TrialStarted):
-            worker.started[happened.trial] = happened.time_us
-        elif isinstance(happened, AttemptEnded):
-            worker.trials.pop(happened.trial, None)
-            started = worker.started.pop(happened.trial, None)
-            if started is not None:
-                seconds = (happened.time_us - started) / 1e6
+    def _events(self, worker: Worker, entries: Sequence[Any]) -> list[Event]:
+        events: list[Event] = []
+        for entry in entries:
+            if entry[0] == BACK:
+                self._queue.extendleft(
+                    self._release(worker, trial) for trial in entry[1] if trial in worker.trials
+                )
+                continue
+            happened = event(entry, worker.name)
+            if happened is None:
+                continue
+            seconds = worker.note(happened)
+            if seconds is not None:
                 before = self._seconds_per_trial
                 self._seconds_per_trial = seconds if before is None else 0.9 * before + 0.1 * seconds
+            if isinstance(happened, AttemptEnded):
+                self._by_trial.pop(happened.trial, None)
+            events.append(happened)
+        return events
 
-    def _lose(self, worker: _Worker, error: Exception) -> None:
+    def _lose(self, worker: Worker, error: Exception) -> None:
         if self._closed:
             return
         reason = one_line(error)
+        worker.lost = True
         self._workers.remove(worker)
         now_us = self.now_us()
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
-            launch = worker.trials.pop(trial)
-            events.append(AttemptEnded(now_us, trial, launch.attempt, 0, "lost", f"{worker.name}: {reason}"))
-        self._queue.extendleft(reversed(worker.trials.values()))
+            launch = self._release(worker, trial)
+            lost = f"{worker.name}: {reason}"
+            events.append(AttemptEnded(now_us, trial, launch.attempt, worker.step, "lost", lost))
+        for trial in reversed(list(worker.trials)):
+            self._queue.appendleft(self._release(worker, trial))
         self._losses += 1
         self._deliver(Arrivals([], events))
         if self._losses >= LOSSES_WITHOUT_A_REPLY and not any(other.ready for other in self._workers):
             raise ExecutionError(f"{self._losses} workers in a row could not begin, the last one with: {reason}")
         self._hire()
 
-    # --- trials to workers -------------------------------------------------------------------------
+    def _release(self, worker: Worker, trial: int) -> Launch:
+        self._by_trial.pop(trial, None)
+        return worker.trials.pop(trial)
+
+    def _wonder(self) -> None:
+        """Say once that no worker has come up, and what it may wait for."""
+        if self._nobody_at is not None and time.monotonic() > self._nobody_at:
+            self._nobody_at = None
+            wanted = ", ".join(f"{amount:g} {name}" for name, amount in cluster.needs(self._job.resources).items())
+            labels = self._job.resources.labels
+            where = f" on a node labelled {dict(labels)}" if labels else ""
+            _log.warning(
+                "no worker has started yet: each waits for %s%s to be free in the Ray cluster", wanted, where
+            )
+
+    # --- trials to workers --------------------------------------------------------------------------
 
     def _depth(self) -> int:
         """How many trials a worker has in hand besides the one in training."""
@@ -387,13 +313,15 @@ class Ray(Executor):
         if not self._queue:
             self._level()
 
-    def _dispatch_to(self, worker: _Worker) -> None:
-        if not worker.ready or worker not in self._workers:
+    def _dispatch_to(self, worker: Worker) -> None:
+        if not worker.ready or worker.lost:
             return
         room = 1 + self._depth() - len(worker.trials)
         launches = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
         if launches:
-            worker.trials.update((launch.trial, launch) for launch in launches)
+            for launch in launches:
+                worker.trials[launch.trial] = launch
+                self._by_trial[launch.trial] = worker
             worker.orders.append((LAUNCH, [pack_launch(launch) for launch in launches]))
         if not worker.waiting:
             self._exchange(worker)
@@ -411,34 +339,21 @@ class Ray(Executor):
                 worker.orders.append((RECALL, math.ceil(worker.in_hand / 2)))
                 worker.actor.nudge.remote()
 
-    def _order(self, trial: int, order: Order) -> None:
-        for worker in self._workers:
-            if trial in worker.trials:
-                worker.orders.append(order)
-                return
+    def _order(self, trial: int, order: Order) -> Worker | None:
+        worker = self._by_trial.get(trial)
+        if worker is not None:
+            worker.orders.append(order)
+        return worker
 
     def _stop(self, trial: int, attempt: int, reason: str) -> None:
-        for launch in self._queue:
-            if launch.trial == trial:
-                self._queue.remove(launch)
-                ended = AttemptEnded(self.now_us(), trial, attempt, 0, "stopped", reason)
-                self._deliver(Arrivals([], [ended]))
-                return
-        self._order(trial, (STOP, trial, attempt, reason))
-        for worker in self._workers:
-            if trial in worker.trials and worker.waiting:
-                worker.actor.nudge.remote()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes; whether anything listens is known at once."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto" or "local": a name that Ray resolves
-    try:
-        socket.create_connection((host, int(port)), timeout=REACH_S).close()
-    except OSError as error:
-        raise ExecutionError(f"cannot reach Ray at {address}: {error}") from error
+        launch = next((launch for launch in self._queue if launch.trial == trial), None)
+        if launch is not None:
+            self._queue.remove(launch)
+            self._deliver(Arrivals([], [AttemptEnded(self.now_us(), trial, attempt, 0, "stopped", reason)]))
+            return
+        worker = self._order(trial, (STOP, trial, attempt, reason))
+        if worker is not None and worker.waiting:
+            worker.actor.nudge.remote()
 
 
 def _pickle(job: Job) -> bytes:

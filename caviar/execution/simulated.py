@@ -53,7 +53,7 @@ class Simulated(Executor):
     ) -> None:
         if not isinstance(workers, int) or workers < 1:
             raise UsageError(f"Simulated(workers={workers!r}): needs a whole number of at least 1")
-        if not callable(step_s) and not step_s > 0:
+        if not callable(step_s) and not (isinstance(step_s, int | float) and step_s > 0):
             raise UsageError(f"Simulated(step_s={step_s!r}): needs a positive number of seconds, or a function")
         self._step_s = step_s
         self._source = Trained() if curves is None else Known(curves)

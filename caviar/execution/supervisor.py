@@ -25,7 +25,7 @@ from caviar.execution.training import not_trained
 from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, Entry, columns, pack, pack_launch
 from caviar.messages import Launch
 
-UNACKNOWLEDGED_ROWS = 4_000_000
+UNACKNOWLEDGED_ROWS = 500_000
 """Past this many reports that the driver has not committed, the training process has to wait."""
 
 BIRTHS_WITHOUT_A_TRIAL = 3
@@ -65,6 +65,8 @@ class Supervisor:
         self._request = 0
         self._idle_births = 0
         self._closed = False
+        self._broken: Exception | None = None
+        """Why there can be no further training process."""
         self._logs = LogPump(files.log)
         prepare_fork_server(self._job_file, threads=resources.threads)
         self._training = self._bear()
@@ -90,6 +92,8 @@ class Supervisor:
         batches after ``received`` as (number, blocks of reports, other entries).
         """
         with self._changed:
+            if self._broken is not None:
+                raise self._broken
             if number > self._request:
                 self._request = number
                 self._obey(orders)
@@ -190,6 +194,15 @@ class Supervisor:
                 training.connection.send(order)
 
     def _watch(self) -> None:
+        try:
+            self._watch_training()
+        except Exception as error:  # noqa: BLE001 - no process can be started any more, say: the driver must know
+            with self._changed:
+                self._broken = error
+                self._urgent = True
+                self._changed.notify_all()
+
+    def _watch_training(self) -> None:
         """Take what the training process sends; when it is gone, see to its trial and start another."""
         while True:
             with self._changed:

@@ -250,11 +250,11 @@ class Trial:
         """The ENDED entry, after the training function returned or raised ``error``."""
         reason: str | None = None
         trace: str | None = None
-        if self._ending is not None:  # the decision counts, not what the function made of it
-            outcome, reason = self._ending
-        elif isinstance(error, TrialStopped):
+        if self._ending is not None and (self._ending[0] != "returned" or self._metric_seen):
+            outcome, reason = self._ending  # the decision counts, not what the function made of it
+        elif isinstance(error, TrialStopped) and self._ending is None:
             outcome, reason = "stopped", "the training function raised TrialStopped"
-        elif error is not None:
+        elif error is not None and self._ending is None:
             outcome, reason, trace = "failed", one_line(error), format_error(error)
         elif not self._metric_seen:
             outcome, reason = "failed", self._no_metric()

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from caviar.errors import UsageError
 from caviar.messages import CommandAnswered, CommandReceived
@@ -129,17 +129,21 @@ class Inbox:
             self._warnings.append(f"{path}: is not a command ({error}); set aside as {path.name}.bad")
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NotACommandError(f"{name} is not JSON")
+
+
 def _read(path: Path, now_us: int) -> CommandReceived:
     """The command in a file; one that holds none raises `ValueError`."""
     if path.suffix != ".json":
         raise _NotACommandError("its name does not end in .json")
-    content = json.loads(path.read_bytes())
+    content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     if not isinstance(content, dict) or content.get("id") != path.stem:
         raise _NotACommandError("its id is not its name")
     command, trial, args = content.get("command"), content.get("trial"), content.get("args")
     if not isinstance(command, str):
         raise _NotACommandError(f"command is {command!r}, not text")
-    if trial is not None and (isinstance(trial, bool) or not isinstance(trial, int) or trial < 0):
+    if trial is not None and (isinstance(trial, bool) or not isinstance(trial, int) or not 0 <= trial < 2**63):
         raise _NotACommandError(f"trial is {trial!r}, neither a trial's number nor null")
     if not isinstance(args, dict):
         raise _NotACommandError(f"args is {args!r}, not an object")

@@ -55,6 +55,7 @@ class Recorder:
         self._next_commit = 0
         self._next_event = 0
         self._leased_us = 0
+        self._closed = False
 
     @classmethod
     def create(
@@ -181,7 +182,9 @@ class Recorder:
         self._roll()
 
     def keep_lease(self) -> None:
-        """Renew the lease where that is due, every 5 s."""
+        """Renew the lease where that is due, every 5 s; once closed, never again."""
+        if self._closed:
+            return
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
@@ -204,6 +207,7 @@ class Recorder:
             if final:
                 self._tidy()
         finally:
+            self._closed = True
             self._release_lease()
 
     # --- commits ------------------------------------------------------------------------------------------

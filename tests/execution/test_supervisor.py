@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from caviar.execution import supervisor as supervisor_module
 from caviar.execution.contract import Job
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, SEND_S, STOP
 from caviar.execution.resources import Resources
@@ -342,7 +343,9 @@ def test_a_job_that_cannot_be_loaded_there_fails_its_trials_one_by_one(folder: P
         driver.exchange(launches(0, 1))
         ends = driver.until_ended(2)
         assert {entry[5] for entry in ends} == {"failed"}
-        assert all("exited with status" in entry[6] for entry in ends)
+        assert {entry[6] for entry in ends} == {
+            "its worker cannot load the training function: ImportError: no module here"
+        }
 
 
 class _Unloadable:
@@ -362,3 +365,77 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+# --- found by reading, and kept -------------------------------------------------------------------
+
+
+class _Tee:
+    """What people put in the place of sys.stdout: it has write and flush, and nothing else."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def replaces_stdout(trial: Trial) -> None:
+    print(f"before {trial.id}")
+    sys.stdout = _Tee()  # type: ignore[assignment]
+    trial.report(loss=1.0)
+
+
+def prints_from_c(trial: Trial) -> None:
+    ctypes.CDLL(None).printf(b"from C %d\n", trial.id)
+    trial.report(loss=1.0)
+
+
+def learns_without_the_metric(trial: Trial) -> None:
+    for _ in range(20):
+        trial.report(accuracy=1.0)
+
+
+def test_a_trial_that_replaces_stdout_costs_no_other_its_output(folder: Path) -> None:
+    with supervised(folder, replaces_stdout) as driver:
+        driver.exchange(launches(0, 1, 2))
+        ends = driver.until_ended(3)
+        assert {entry[5] for entry in ends} == {"returned"}
+    logs = {path.name: path.read_text() for path in (folder / "logs").iterdir()}
+    assert logs == {f"{trial}.log": f"before {trial}\n" for trial in range(3)}
+
+
+def test_what_c_prints_is_kept(folder: Path) -> None:
+    with supervised(folder, prints_from_c) as driver:
+        driver.exchange(launches(0, 1))
+        driver.until_ended(2)
+    assert {path.name: path.read_text() for path in (folder / "logs").iterdir()} == {
+        "0.log": "from C 0\n",
+        "1.log": "from C 1\n",
+    }
+
+
+def test_logs_that_cannot_be_written_fail_no_trial(folder: Path) -> None:
+    (folder / "logs").write_text("a file where the folder should be")
+    with supervised(folder, prints) as driver:
+        driver.exchange(launches(0, 1, 2))
+        assert {entry[5] for entry in driver.until_ended(3)} == {"returned"}
+
+
+def test_training_past_max_step_without_the_metric_is_no_success(folder: Path) -> None:
+    with supervised(folder, learns_without_the_metric) as driver:
+        driver.exchange(launches(0))
+        (end,) = driver.until_ended(1)
+        assert end[5:7] == ("failed", "no report of loss; it reported accuracy")
+
+
+def test_a_supervisor_that_cannot_start_processes_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with supervised(folder, dies_at_one) as driver:
+        monkeypatch.setattr(supervisor_module, "TrainingProcess", _cannot_start)
+        driver.exchange(launches(1, 2))
+        with pytest.raises(OSError, match="no more processes"):
+            driver.until_ended(2)
+
+
+def _cannot_start(*args: Any, **kwargs: Any) -> None:
+    raise OSError("no more processes")

@@ -374,14 +374,14 @@ def test_in_a_process_of_its_own_an_interrupt_fails_the_trial(error: type[BaseEx
 
 
 def test_an_error_that_cannot_say_what_it_is() -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("not even this")
 
     def train(trial: Trial) -> None:
-        raise Mute
+        raise MuteError
 
-    assert attempt(train)["reason"] == "Mute"
+    assert attempt(train)["reason"] == "MuteError"
 
 
 @pytest.mark.parametrize("step", [2**53 + 1, 2**63, 10**400])

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,14 +95,14 @@ class Driver:
         self.acknowledged = int(lines[-1]) if lines else self.acknowledged
         return errors
 
-    def left(self) -> list[str]:
-        """The processes that it started and that are still there."""
-        found = []
+    def left(self) -> dict[int, str]:
+        """The processes that it started and that are still there, itself among them: what they are by pid."""
+        found = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 marked = self.mark in (path / "environ").read_text(errors="replace")
                 if marked and (path / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                    found.append((path / "cmdline").read_text().replace("\0", " ")[:80])
+                    found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")[:80]
             except OSError:
                 continue
         return found
@@ -123,8 +124,9 @@ def drive(tmp_path: Path) -> Any:
 
     yield begin
     for driver in drivers:
-        if driver.process.poll() is None:
-            driver.process.kill()
+        for pid in driver.left():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         driver.process.communicate()
 
 

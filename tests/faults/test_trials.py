@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ DEADLINE_S = 30
 LONG_NAME = "loss of the " + "very " * 50_000 + "last layer"
 
 
-class SaysNothing(Exception):
+class MuteError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even this")
 
@@ -85,7 +85,7 @@ def runs_out_of_memory(trial: caviar.Trial) -> None:
 
 def raises_what_cannot_be_printed(trial: caviar.Trial) -> None:
     trial.report(loss=1.0)
-    raise SaysNothing
+    raise MuteError
 
 
 def reports_nan(trial: caviar.Trial) -> None:
@@ -189,7 +189,7 @@ FAULTS: list[tuple[Callable[[caviar.Trial], None], str, str | None, int]] = [
     (raises_generator_exit, "failed", "GeneratorExit", 1),
     (recurses, "failed", "RecursionError: maximum recursion depth exceeded", 1),
     (runs_out_of_memory, "failed", "MemoryError", 1),
-    (raises_what_cannot_be_printed, "failed", "SaysNothing", 1),
+    (raises_what_cannot_be_printed, "failed", "MuteError", 1),
     (reports_nan, "stopped", "diverged", 2),
     (never_lets_a_stop_pass, "stopped", "diverged", 3),
     (reports_a_huge_name, "completed", None, 2),
@@ -232,7 +232,7 @@ class Outcome:
 @pytest.fixture(scope="module", params=[False, True], ids=["reused", "fresh"])
 def outcome(
     request: pytest.FixtureRequest, ray_cluster: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Outcome]:
+) -> Outcome:
     folder = tmp_path_factory.mktemp("faults")
     sweep = caviar.Sweep(
         train,
@@ -243,7 +243,7 @@ def outcome(
         resources=caviar.Resources(fresh_process=request.param),
     )
     executor = caviar.Ray(workers=2, runtime_env={"env_vars": {"CAVIAR_FAULTS": str(folder)}})
-    yield Outcome(sweep.run(folder / "sweep", executor), folder)
+    return Outcome(sweep.run(folder / "sweep", executor), folder)
 
 
 def test_the_sweep_came_to_its_end(outcome: Outcome) -> None:

@@ -1,0 +1,105 @@
+"""The Ray cluster that workers run on: joining or starting it, and what fits there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from caviar.errors import ExecutionError, UsageError
+from caviar.execution.resources import Resources
+from caviar.execution.training import one_line
+
+REACH_S = 10.0
+"""How long a cluster may take to accept a connection."""
+
+
+def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> bool:
+    """Connect this process to Ray, unless it is already; returns whether that was needed.
+
+    ``address`` None: the cluster that ``RAY_ADDRESS`` names, or a Ray of our own with so many ``cpus``. A cluster
+    that does not answer raises `ExecutionError`.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its own future
+    address = address or os.environ.get("RAY_ADDRESS") or "local"  # "local" keeps it from joining what runs here
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if runtime_env:
+        options["runtime_env"] = dict(runtime_env)
+    if address == "local":
+        options.update(include_dashboard=False, num_cpus=cpus)
+    else:
+        _check_reachable(address)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            ray.init(address=address, **options)
+    except Exception as error:
+        where = "on this machine" if address == "local" else f"at {address}"
+        raise ExecutionError(f"cannot start or join Ray {where}: {one_line(error)}") from error
+    return True
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def needs(resources: Resources) -> dict[str, float]:
+    """What one worker takes, by Ray's names."""
+    named = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory_bytes or 0)}
+    return {name: amount for name, amount in {**named, **resources.custom}.items() if amount}
+
+
+def fitting(resources: Resources) -> int:
+    """How many workers the cluster holds besides what runs there now; at least one.
+
+    A worker that not even the whole cluster could hold raises `UsageError`.
+    """
+    import ray
+
+    total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
+    wanted = needs(resources)
+    for name, amount in wanted.items():
+        if amount > total.get(name, 0.0):
+            there = f"{total.get(name, 0.0):g}"
+            raise UsageError(f"a trial needs {amount:g} {name}, and the whole Ray cluster has {there}")
+    places = [float(free.get(name, 0.0)) / amount for name, amount in wanted.items()]
+    return max(1, math.floor(min(places, default=float(total.get("CPU", 1.0))) + 1e-9))
+
+
+def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray's options for a worker's actor. It is never restarted or retried by Ray: attempts are ours to count."""
+    options: dict[str, Any] = {
+        "num_cpus": resources.cpus,
+        "num_gpus": resources.gpus,
+        "resources": dict(resources.custom),
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": 2,  # so that a nudge gets past the exchange that waits
+    }
+    if resources.memory_bytes is not None:
+        options["memory"] = resources.memory_bytes
+    if resources.labels:
+        options["label_selector"] = dict(resources.labels)
+    if runtime_env:
+        options["runtime_env"] = dict(runtime_env)
+    return options
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes; whether anything listens is known at once."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", say: a name that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except OSError as error:
+        raise ExecutionError(f"cannot reach Ray at {address}: {error}") from error

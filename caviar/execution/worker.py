@@ -1,0 +1,105 @@
+"""A worker: its Ray actor, and the driver's picture of it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+
+from caviar.errors import FolderError
+from caviar.execution.contract import TrialFiles
+from caviar.execution.supervisor import Order, Supervisor
+from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
+
+FOLDER_S = 5.0
+"""How long a new folder may take to be seen on every node."""
+
+
+class WorkerActor:
+    """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
+
+    def __init__(self, name: str, pickled_job: bytes, parts: bytes) -> None:
+        self._name = name
+        resources, files = cloudpickle.loads(parts)
+        self._unseen: TrialFiles | None = files
+        self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
+        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
+        if orders and self._unseen is not None:
+            self._probe(self._unseen)
+            self._unseen = None
+        return self._supervisor.exchange(number, orders, **kwargs)
+
+    def nudge(self) -> None:
+        """See `Supervisor.nudge`."""
+        self._supervisor.nudge()
+
+    def close(self) -> None:
+        """See `Supervisor.close`."""
+        self._supervisor.close()
+
+    @staticmethod
+    def _probe(files: TrialFiles) -> None:
+        deadline = time.monotonic() + FOLDER_S
+        while not files.visible():
+            if time.monotonic() > deadline:
+                raise FolderError(
+                    f"node {socket.gethostname()} does not see the sweep folder: "
+                    "put it where every node that trains sees it, on NFS for instance"
+                )
+            time.sleep(0.1)
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """The driver's picture of one worker."""
+
+    name: str
+    actor: Any
+    ready: bool = False
+    lost: bool = False
+    waiting: bool = False
+    """Whether an exchange is under way."""
+    request: int = 0
+    sent: list[Order] = field(default_factory=list)
+    """The orders of that exchange, to be repeated if its reply is lost."""
+    orders: list[Order] = field(default_factory=list)
+    """Those of the next one."""
+    received: int = 0
+    acknowledged: int = 0
+    batches: deque[tuple[int, int]] = field(default_factory=deque)
+    """(delivery, batch) of what is not committed."""
+    trials: dict[int, Launch] = field(default_factory=dict)
+    """What it has: in hand and in training, in order."""
+    started: dict[int, int] = field(default_factory=dict)
+    """The start of those in training, in microseconds."""
+    step: int = 0
+    """The last step heard of."""
+    recalling: bool = False
+    """Whether it has been asked to give trials back."""
+    unreachable_since: float | None = None
+
+    @property
+    def in_hand(self) -> int:
+        """How many trials it has not begun."""
+        return len(self.trials) - len(self.started)
+
+    def note(self, happened: Event) -> float | None:
+        """Keep the picture up to date. Returns how many seconds a trial took that has just ended."""
+        if isinstance(happened, TrialStarted):
+            self.started[happened.trial] = happened.time_us
+            self.step = happened.restored or 0
+        elif isinstance(happened, AttemptEnded):
+            self.trials.pop(happened.trial, None)
+            started = self.started.pop(happened.trial, None)
+            if started is not None:
+                return (happened.time_us - started) / 1e6
+        return None
