@@ -59,20 +59,21 @@ def needs(resources: Resources) -> dict[str, float]:
 
 
 def fitting(resources: Resources) -> int:
-    """How many workers the cluster holds besides what runs there now; at least one.
+    """How many workers the whole cluster holds; at least one.
 
-    A worker that not even the whole cluster could hold raises `UsageError`.
+    What others use of it now is not taken off: workers wait for it, and what was just freed is not yet in Ray's
+    figures. A worker that not even the whole cluster could hold raises `UsageError`.
     """
     import ray
 
-    total, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     wanted = needs(resources)
     for name, amount in wanted.items():
         if amount > total.get(name, 0.0):
             there = f"{total.get(name, 0.0):g}"
             raise UsageError(f"a trial needs {amount:g} {name}, and the whole Ray cluster has {there}")
-    places = [float(free.get(name, 0.0)) / amount for name, amount in wanted.items()]
-    return max(1, math.floor(min(places, default=float(total.get("CPU", 1.0))) + 1e-9))
+    places = [total[name] / amount for name, amount in wanted.items()]
+    return max(1, math.floor(min(places, default=total.get("CPU", 1.0)) + 1e-9))
 
 
 def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> dict[str, Any]:

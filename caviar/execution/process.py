@@ -135,9 +135,11 @@ class PipeLink(Link):
 
     def end(self, entry: Entry) -> None:
         """A trial came to its end. Sent with the start of the next one, or as soon as there is none."""
-        for flush in (sys.stdout.flush, sys.stderr.flush, self._flush_c):
+        for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # the trial may have closed it, or put something else in its place
-                flush()
+                stream.flush()
+        with suppress(Exception):
+            self._flush_c()
         self._append(entry)
 
     def flush(self) -> None:

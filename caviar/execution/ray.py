@@ -61,7 +61,7 @@ class Ray(Executor):
 
     A Ray that is already initialised is used, and left running. Otherwise ``address``, or the cluster that
     ``RAY_ADDRESS`` names, is connected to; and where there is neither, Ray is started on this machine for as long
-    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster's free resources allow.
+    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds.
     ``runtime_env``: Ray's, for the workers of this sweep alone.
     """
 

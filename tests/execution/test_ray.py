@@ -16,7 +16,7 @@ import pytest
 
 import caviar
 from caviar.errors import ExecutionError, FolderError, UsageError
-from caviar.execution import ray as ray_executor
+from caviar.execution import worker
 from caviar.messages import TrialStarted
 from caviar.store.checkpoints import CheckpointFiles
 
@@ -94,8 +94,8 @@ def test_a_lost_worker_costs_no_retry(tmp_path: Path) -> None:
         if isinstance(event, TrialStarted) and event.trial == 2 and event.attempt == 0:
             import ray
 
-            (worker,) = (worker for worker in executor._workers if worker.name == event.worker)
-            ray.kill(worker.actor)
+            (lost,) = (one for one in executor._workers if one.name == event.worker)
+            ray.kill(lost.actor)
             killed.append(event.worker)
 
     result = sweep(goes_on_until_its_worker_dies, trials=8, max_step=None).run(
@@ -205,7 +205,7 @@ def test_an_address_where_nothing_listens(tmp_path: Path) -> None:
 
 
 def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
-    """Three nodes of two cores, one of them with a custom resource and a label: a cluster on this machine."""
+    """Three nodes of two cores on this machine; one has a custom resource, a label and what Ray takes for a GPU."""
     code = f"""
     import ray, warnings
     warnings.simplefilter("ignore")
@@ -216,11 +216,12 @@ def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
         import os, time
         for step in trial.steps():
             time.sleep(0.05)
-            trial.report(loss=1.0 / step)
+            gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            trial.report(loss=1.0 / step, sees_gpu_0=float(gpus == "0"))
 
     cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 2}})
     cluster.add_node(num_cpus=2)
-    cluster.add_node(num_cpus=2, resources={{"special": 1}}, labels={{"kind": "fast"}})
+    cluster.add_node(num_cpus=2, num_gpus=1, resources={{"special": 1}}, labels={{"kind": "fast"}})
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     space = caviar.Space(lr=caviar.Float(0, 1))
@@ -228,17 +229,18 @@ def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
     result = caviar.Sweep(train, space, **kept).run({str(tmp_path / "wide")!r})
     starts = result.events().query("kind == 'trial_started'")
     print(set(result.trials().status), len({{data["worker"] for data in starts.data}}))
-    special = caviar.Resources(custom={{"special": 0.5}}, labels={{"kind": "fast"}})
+    special = caviar.Resources(gpus=0.5, custom={{"special": 0.5}}, labels={{"kind": "fast"}})
     result = caviar.Sweep(train, space, resources=special, **kept).run({str(tmp_path / "special")!r})
     starts = result.events().query("kind == 'trial_started'")
     print(set(result.trials().status), len({{data["worker"] for data in starts.data}}))
+    print(set(result.curves().sees_gpu_0))
     ray.shutdown()
     cluster.shutdown()
     """
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=110
     )
-    assert run.stdout.splitlines() == ["{'completed'} 6", "{'completed'} 2"], run.stderr
+    assert run.stdout.splitlines() == ["{'completed'} 6", "{'completed'} 2", "{1.0}"], run.stderr
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -258,7 +260,7 @@ def test_a_runtime_env_that_ray_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_executor, "FOLDER_S", 0.0)
+    monkeypatch.setattr(worker, "FOLDER_S", 0.0)
     files = CheckpointFiles(str(tmp_path / "elsewhere"))
     with pytest.raises(FolderError, match="does not see the sweep folder"):
-        ray_executor.WorkerActor._probe(files)
+        worker.WorkerActor._probe(files)

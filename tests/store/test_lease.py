@@ -41,7 +41,7 @@ def test_a_living_driver_keeps_others_away_while_its_lease_is_fresh(
     recorder: Recorder, folder: SweepFolder, clock: Any
 ) -> None:
     clock.advance(FRESH_S - 1)
-    with pytest.raises(LeaseError, match=rf"process {os.getpid()} on .* 29 s ago.*--take-over"):
+    with pytest.raises(LeaseError, match=rf"process {os.getpid()} on .* 29 s ago: stop that first"):
         Recorder.open(folder, now_us=clock)
     clock.advance(1)
     Recorder.open(folder, now_us=clock).close()
