@@ -96,13 +96,16 @@ class Driver:
         return errors
 
     def left(self) -> dict[int, str]:
-        """The processes that it started and that are still there, itself among them: what they are by pid."""
+        """What it started and is still there, itself among them, by pid; but for Ray's agents, which train nothing
+        and may take a minute to notice that their raylet is gone."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 marked = self.mark in (path / "environ").read_text(errors="replace")
                 if marked and (path / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                    found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")[:80]
+                    command = (path / "cmdline").read_text().replace("\0", " ")[:80]
+                    if "Agent" not in command:
+                        found[int(path.name)] = command
             except OSError:
                 continue
         return found
