@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure(folder: Path, *, reports: int, work_us: int) -> np.ndarray:
-    """Nanoseconds of every report of two trials side by side, and of every bare append, less the clock's own cost."""
+    """Nanoseconds of every report of two trials side by side, and of every bare append, less the clock's cost."""
 
     def train(trial: caviar.Trial) -> None:
         clock = time.perf_counter_ns

@@ -205,7 +205,7 @@ def test_an_address_where_nothing_listens(tmp_path: Path) -> None:
 
 
 def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
-    """Three nodes of two cores on this machine; one has a custom resource, a label and what Ray takes for a GPU."""
+    """Three nodes of two cores on this machine; one has a custom resource, a label, and a GPU as Ray counts."""
     code = f"""
     import ray, warnings
     warnings.simplefilter("ignore")
