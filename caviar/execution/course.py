@@ -14,7 +14,7 @@ import numpy.typing as npt
 from caviar.errors import UsageError
 from caviar.execution.contract import Job
 from caviar.execution.training import Link, Trial, run_attempt
-from caviar.execution.wire import REPORTS, SAVED, Entry, columns
+from caviar.execution.wire import SAVED, Entry, Run, columns
 from caviar.messages import AttemptEnded, Floats, Launch, Reports
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ class Trained:
         """The course of an attempt. Several reports of one step become one."""
         ledger = _Ledger()
         entry = run_attempt(launch, job=job, link=ledger, shared=self._shared)
-        blocks = columns(ledger.entries)
+        entries = ledger.entries
+        blocks = columns(entries)
         names = tuple(dict.fromkeys(name for block in blocks for name in block.names))
         rows: dict[int, list[float]] = {}
         for block in blocks:
@@ -156,7 +157,7 @@ class Trained:
         steps = sorted(rows)
         table = np.array([rows[step] for step in steps], dtype=np.float64).reshape(len(steps), len(names))
         metric = names.index(job.metric) if job.metric in names else None
-        saved = [entry[4] for entry in ledger.entries if entry[0] == SAVED]
+        saved = [entry[4] for entry in entries if entry[0] == SAVED]
         end = AttemptEnded(*entry[1:])
         return Course(launch, names, steps, table, end, metric, saved, next_rung=launch.next_rung)
 
@@ -165,16 +166,26 @@ class _Ledger(Link):
     """Keeps what a training function says; at a rung it lets the function go on."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self._runs: list[Run] = []
+        self._told: list[Entry] = []
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was reported, then all that was told."""
+        reports = [run.take() for run in self._runs]
+        return [*(entry for entry in reports if entry is not None), *self._told]
 
     def attend(self, trial: Trial | None) -> None:
         pass
 
-    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
-        self.entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, [row]))
+    def open(self, run: Run) -> None:
+        self._runs.append(run)
+
+    def breathe(self) -> None:
+        pass
 
     def tell(self, entry: Entry) -> None:
-        self.entries.append(entry)
+        self._told.append(entry)
 
     def ask(self, trial: Trial, entry: Entry) -> None:
         trial.answered(None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import bdb
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from caviar.errors import TrialStopped
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.training import Link, Trial, not_trained, run_attempt
-from caviar.execution.wire import REPORTS, STARTED, Entry, columns, event
+from caviar.execution.wire import STARTED, Entry, Outbox, Row, Run, columns, event
 from caviar.messages import Answer, Command, Launch, Stop
 
 FLUSH_S = 0.1
@@ -23,10 +23,7 @@ class Inline(Executor, Link):
     def __init__(self) -> None:
         self._queue: deque[Launch] = deque()
         self._trial: Trial | None = None
-        self._entries: list[Entry] = []
-        self._rows: list[tuple[float, ...]] = []
-        self._open: tuple[str, ...] | None = None
-        """Metric names of the last entry, while it is open for more reports."""
+        self._outbox = Outbox()
         self._delivered_at = 0.0
         self._shared: list[object] = []
         self._broken: BaseException | None = None
@@ -61,17 +58,15 @@ class Inline(Executor, Link):
             return
         launch = self._queue.popleft()
         restored = launch.checkpoint[1] if launch.checkpoint else None
-        self._entries.append((STARTED, self.now_us(), launch.trial, launch.attempt, restored))
+        self._outbox.add((STARTED, self.now_us(), launch.trial, launch.attempt, restored))
         try:
             end = run_attempt(launch, job=self._job, link=self, shared=self._shared)
         except bdb.BdbQuit:  # who leaves the debugger leaves the sweep, as with Ctrl-C
             raise KeyboardInterrupt from None
-        finally:
-            self._open = None
         if self._broken is not None:
             broken, self._broken = self._broken, None
             raise broken
-        self._entries.append(end)
+        self._outbox.add(end)
         self._flush()
 
     def fetch(self) -> None:
@@ -90,8 +85,7 @@ class Inline(Executor, Link):
         for launch in self._queue:
             if launch.trial == trial:
                 self._queue.remove(launch)
-                self._entries.append(not_trained(launch, outcome="stopped", reason=reason))
-                self._open = None
+                self._outbox.add(not_trained(launch, outcome="stopped", reason=reason))
                 self._flush()
                 return
 
@@ -100,17 +94,15 @@ class Inline(Executor, Link):
     def attend(self, trial: Trial | None) -> None:
         self._trial = trial
 
-    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
-        if self._open != names:
-            self._rows = []
-            self._entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, self._rows))
-            self._open = names
-        self._rows.append(row)
-        if time.monotonic() - self._delivered_at > FLUSH_S:
-            self._flush()
+    def open(self, run: Run) -> None:
+        run.rows = _Rows(self._flush_if_due)
+        self._outbox.open(run)
+
+    def breathe(self) -> None:
+        pass
 
     def tell(self, entry: Entry) -> None:
-        self._entries.append(entry)
+        self._outbox.add(entry)
         self._flush()
 
     def ask(self, trial: Trial, entry: Entry) -> None:
@@ -120,9 +112,12 @@ class Inline(Executor, Link):
         with self._job.files.log(trial.id).open("a") as file:
             file.write(text + "\n")
 
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._delivered_at > FLUSH_S:
+            self._flush()
+
     def _flush(self) -> None:
-        entries, self._entries = self._entries, []
-        self._open = None
+        entries = self._outbox.take()
         self._delivered_at = time.monotonic()
         happened = [event(entry, "inline") for entry in entries]
         try:
@@ -132,3 +127,15 @@ class Inline(Executor, Link):
                 raise
             self._broken = error  # the sweep's fault, not the trial's: get out of the training function first
             raise TrialStopped("the sweep ends") from error
+
+
+class _Rows(list[Row]):
+    """Rows that see to their delivery: nobody else has the time, on the only thread."""
+
+    def __init__(self, appended: Callable[[], None]) -> None:
+        super().__init__()
+        self._appended = appended
+
+    def append(self, row: Row) -> None:
+        super().append(row)
+        self._appended()

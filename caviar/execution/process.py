@@ -24,14 +24,12 @@ from typing import Any, NoReturn, TextIO
 
 from caviar.execution import preload
 from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
-from caviar.execution.wire import BACK, REPORTS, STARTED, Entry
+from caviar.execution.wire import BACK, STARTED, Entry, Outbox, Run
 from caviar.messages import Launch
 
 SEND_S = 0.02
-"""Reports are sent this often, by the second thread: what the training function pays is an append."""
-
-SEND_ROWS = 8192
-"""Where so many wait, the training function sends them itself, and so trains no faster than they are taken."""
+"""Reports are sent this often, by the second thread: what the training function pays is an append. Where it
+reports faster than they are taken, it sends them itself (`PipeLink.breathe`), and so goes no faster than that."""
 
 # what a supervisor sends
 LAUNCH, ANSWER, STOP, RECALL = range(4)
@@ -47,13 +45,7 @@ class PipeLink(Link):
         self._job_file = Path(job_file)
         self._sending = threading.Lock()
         """Held by whoever sends, from taking what there is to having sent it, so that nothing is overtaken."""
-        self._lock = threading.Lock()
-        """Guards what is yet to be sent; held for moments only."""
-        self._entries: list[Entry] = []
-        self._rows: list[tuple[float, ...]] = []
-        """Rows of the last entry, which is open for more of the same trial with the same names."""
-        self._open: tuple[str, ...] | None = None
-        self._row_count = 0
+        self._outbox = Outbox()
         self._in_hand: deque[Launch] = deque()
         self._stopped_in_hand: dict[tuple[int, int], str] = {}
         self._arrived = threading.Condition()
@@ -67,19 +59,14 @@ class PipeLink(Link):
 
     # --- the trial's side, on the main thread ------------------------------------------------------
 
-    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
-        with self._lock:
-            if self._open != names:
-                self._rows = []
-                self._entries.append((REPORTS, trial.id, trial.attempt, trial.reports, names, self._rows))
-                self._open = names
-            self._rows.append(row)
-            self._row_count += 1
-        if self._row_count >= SEND_ROWS:
-            self.flush()
+    def open(self, run: Run) -> None:
+        self._outbox.open(run)
+
+    def breathe(self) -> None:
+        self.flush()
 
     def tell(self, entry: Entry) -> None:
-        self._append(entry)
+        self._outbox.add(entry)
         self.flush()
 
     def ask(self, trial: Trial, entry: Entry) -> None:
@@ -140,22 +127,14 @@ class PipeLink(Link):
                 stream.flush()
         with suppress(Exception):
             self._flush_c()
-        self._append(entry)
+        self._outbox.add(entry)
 
     def flush(self) -> None:
         """Send what waits."""
         with self._sending:
-            with self._lock:
-                entries, self._entries = self._entries, []
-                self._open = None
-                self._row_count = 0
+            entries = self._outbox.take()
             if entries:
                 self._connection.send(entries)
-
-    def _append(self, entry: Entry) -> None:
-        with self._lock:
-            self._entries.append(entry)
-            self._open = None
 
     # --- the supervisor's side, on the second thread -----------------------------------------------
 
@@ -167,7 +146,7 @@ class PipeLink(Link):
             while True:
                 if poller.poll(SEND_S * 1000):
                     self._take(self._connection.recv())
-                if self._entries:
+                if self._outbox:
                     self.flush()
         except (EOFError, OSError):
             with suppress(OSError):  # an orderly supervisor has removed it
@@ -193,7 +172,8 @@ class PipeLink(Link):
                         self._stopped_in_hand[trial, attempt] = reason
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
-                    self._append((BACK, back))
+                    with self._sending:  # past the outbox, whose last run is not ours to close
+                        self._connection.send([(BACK, back)])
             self._arrived.notify_all()
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import bdb
 import math
-import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import time_ns
 from types import MappingProxyType
 from typing import Any
 
 from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
-from caviar.execution.wire import ENDED, RUNG, SAVED, Entry
+from caviar.execution.wire import ENDED, RUNG, SAVED, Entry, Row, Run
 from caviar.messages import Launch
 
 LAST_STEP = 2**53
@@ -32,8 +32,12 @@ class Link(ABC):
         """Answers and stops are for this trial from now on; None: its training function has ended."""
 
     @abstractmethod
-    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
-        """Take a report: ``row`` is (step, time_us, value, ...). Returns at once."""
+    def open(self, run: Run) -> None:
+        """The trial's reports are appended to the rows of this run, until the trial opens another or tells."""
+
+    @abstractmethod
+    def breathe(self) -> None:
+        """Called once in many reports: let what carries them keep up."""
 
     @abstractmethod
     def tell(self, entry: Entry) -> None:
@@ -51,25 +55,27 @@ class Link(ABC):
 class Trial:
     """One attempt of one trial, as its training function sees it."""
 
-    # Slots, and copies of what every report needs: after a step of training all of this is cold, and what a report
-    # costs is how much memory it touches.
+    # Slots, copies of what every report needs, and a short way for the usual report: after a step of training all
+    # of this is out of the processor's caches, and what a report costs is how much memory it touches.
     __slots__ = (
         "_best",
         "_best_step",
         "_ending",
+        "_halted",
         "_job",
         "_launch",
         "_link",
         "_loop_step",
         "_max_step",
-        "_metric",
-        "_metric_seen",
+        "_metric_at",
         "_minimize",
+        "_names",
         "_names_here",
         "_names_known",
         "_next_rung",
         "_params",
         "_restored_step",
+        "_rows",
         "_saved_step",
         "_seq",
         "_shared",
@@ -83,16 +89,21 @@ class Trial:
         self._job = job
         self._link = link
         self._shared = shared
-        self._max_step = math.inf if job.max_step is None else job.max_step
-        self._metric = job.metric
+        self._max_step = LAST_STEP if job.max_step is None else job.max_step
         self._minimize = job.minimize
         self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
         self._step = self._restored_step
         self._saved_step = self._restored_step
         self._loop_step: int | None = None
-        self._next_rung = launch.next_rung
+        self._next_rung: float = math.inf if launch.next_rung is None else launch.next_rung
         self._seq = 0
+        self._names: tuple[str, ...] | None = None
+        """The metrics of the open run; None where none is open."""
+        self._metric_at = -1
+        """Where in them the sweep's metric is, or -1."""
+        self._rows: list[Row] = []
+        """The rows of the open run."""
         self._names_known: set[tuple[str, ...]] = set()
         self._names_here: tuple[str, ...] = ()
         """Metrics reported at the current step, so that none is reported twice."""
@@ -100,7 +111,8 @@ class Trial:
         """Set from outside, at any moment, by whoever runs the trial."""
         self._ending: tuple[str, str | None] | None = None
         """(outcome, reason) once the trial has been told to end: every further report raises."""
-        self._metric_seen = launch.checkpoint is not None
+        self._halted = False
+        """Whether either is set: the next step boundary looks closer."""
         self._value: float | None = None
         self._best: float | None = None
         self._best_step: int | None = None
@@ -173,39 +185,36 @@ class Trial:
         anything else, a reserved name, or a metric reported twice at one step; raises `TrialStopped` when the
         trial is to end, and again at every later report.
         """
-        if self._ending is not None or self._stop_reason is not None:
+        if self._halted:
             self._boundary()
         if step is None:
             step = self._step + 1 if self._loop_step is None else self._loop_step
         elif type(step) is not int:
             step = _as_step(step)
-        if not self._step <= step <= LAST_STEP:
-            raise MetricError(
-                f"report(step={step!r:.60}): the last report was of step {self._step}; steps must not shrink, and "
-                f"end at {LAST_STEP}"
-            )
-        if step > self._max_step:
-            self._end("returned", None)
-        names = tuple(metrics)
-        if names not in self._names_known:
-            self._check_names(names)
-        values = tuple(metrics.values())
+        names, values = tuple(metrics), tuple(metrics.values())
         for value in values:
             if type(value) is not float:
                 values = tuple(as_number(name, value) for name, value in metrics.items())
                 break
-        if step == self._step and self._seq:
-            twice = [name for name in names if name in self._names_here]
-            if twice:
-                raise MetricError(f"report({twice[0]}=...): step {step} already has a value of {twice[0]!r}")
-            self._names_here += names
+        if names != self._names or not self._step < step <= self._max_step:
+            self._look_closer(step, names)
         else:
             self._names_here = names
-        self._link.report(self, names, (step, time.time_ns() // 1000, *values))
+        self._rows.append((step, time_ns() // 1000, *values))
         self._seq += 1
         self._step = step
-        if self._metric in metrics:
-            self._judge(step, values[names.index(self._metric)])
+        if self._metric_at >= 0:
+            value = values[self._metric_at]
+            self._value = value
+            if -math.inf < value < math.inf:
+                if self._best is None or (value < self._best if self._minimize else value > self._best):
+                    self._best, self._best_step = value, step
+            elif self._job.stop_on_nan:
+                self._end("stopped", "diverged")
+            if step >= self._next_rung and step < self._max_step:  # at max_step nothing is left to decide
+                self._ask(step, value)
+        if not self._seq & 4095:
+            self._link.breathe()
 
     @property
     def checkpoint_due(self) -> bool:
@@ -225,7 +234,7 @@ class Trial:
         with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
             yield folder
         self._saved_step = step
-        self._link.tell((SAVED, time.time_ns() // 1000, self.id, self.attempt, step))
+        self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step))
 
     def log(self, text: str) -> None:
         """Write a line to the trial's log, beside what it prints."""
@@ -233,18 +242,14 @@ class Trial:
 
     # --- what those who run it do ------------------------------------------------------------------
 
-    @property
-    def reports(self) -> int:
-        """How many reports this attempt has made: the ``seq`` of the next one."""
-        return self._seq
-
     def stop(self, reason: str) -> None:
         """End the trial at its next step boundary. Safe from another thread."""
         self._stop_reason = reason
+        self._halted = True
 
     def answered(self, next_rung: int | None) -> None:
         """The scheduler lets it go on to ``next_rung``."""
-        self._next_rung = next_rung
+        self._next_rung = math.inf if next_rung is None else next_rung
 
     def ended(self, error: BaseException | None) -> Entry:
         """The ENDED entry, after the training function returned or raised ``error``."""
@@ -260,8 +265,8 @@ class Trial:
             outcome, reason = "failed", self._no_metric()
         else:
             outcome = "returned"
-        self._ending = (outcome, reason)  # a thread that it left running may go on to report
-        now_us = time.time_ns() // 1000
+        self._ending, self._halted = (outcome, reason), True  # a thread that it left running may go on to report
+        now_us = time_ns() // 1000
         ids = (self.id, self.attempt, self._step)
         return (ENDED, now_us, *ids, outcome, reason, trace, self._value, self._best, self._best_step)
 
@@ -275,23 +280,46 @@ class Trial:
 
     def _end(self, outcome: str, reason: str | None) -> None:
         self._ending = (outcome, reason)
+        self._halted = True
         raise TrialStopped(reason or "the trial has reached max_step")
 
-    def _judge(self, step: int, value: float) -> None:
-        self._metric_seen = True
-        self._value = value
-        if math.isfinite(value):
-            best = self._best
-            if best is None or (value < best if self._minimize else value > best):
-                self._best, self._best_step = value, step
-        elif self._job.stop_on_nan:
-            self._end("stopped", "diverged")
-        if self._next_rung is not None and step >= self._next_rung:
-            if step >= self._max_step:
-                return  # at max_step it is complete: nothing is left to decide
-            self._link.ask(self, (RUNG, self.id, self.attempt, step, value))
-            if self._stop_reason is not None:
-                self._end("stopped", self._stop_reason)
+    @property
+    def _metric_seen(self) -> bool:
+        return self._value is not None or self._launch.checkpoint is not None
+
+    def _look_closer(self, step: int, names: tuple[str, ...]) -> None:
+        """Check a report that is not simply the next one, and open a run for it."""
+        if not self._step <= step <= LAST_STEP:
+            raise MetricError(
+                f"report(step={step!r:.60}): the last report was of step {self._step}; steps must not shrink, and "
+                f"end at {LAST_STEP}"
+            )
+        if step > self._max_step:
+            self._end("returned", None)
+        if names not in self._names_known:
+            self._check_names(names)
+        if step == self._step and self._seq:
+            twice = [name for name in names if name in self._names_here]
+            if twice:
+                raise MetricError(f"report({twice[0]}=...): step {step} already has a value of {twice[0]!r}")
+            self._names_here += names
+        else:
+            self._names_here = names
+        if names != self._names:
+            run = Run(self.id, self.attempt, seq=self._seq, names=names, rows=[])
+            self._link.open(run)
+            self._rows, self._names = run.rows, names
+            self._metric_at = names.index(self._job.metric) if self._job.metric in names else -1
+
+    def _tell(self, entry: Entry) -> None:
+        self._names = None  # what is reported after this belongs behind it
+        self._link.tell(entry)
+
+    def _ask(self, step: int, value: float) -> None:
+        self._names = None
+        self._link.ask(self, (RUNG, self.id, self.attempt, step, value))
+        if self._stop_reason is not None:
+            self._end("stopped", self._stop_reason)
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         if not names:
@@ -352,7 +380,7 @@ def not_trained(launch: Launch, *, outcome: str, reason: str, error: BaseExcepti
     """The ENDED entry of an attempt whose training function was never called."""
     step = launch.checkpoint[1] if launch.checkpoint else 0
     trace = None if error is None else format_error(error)
-    now_us = time.time_ns() // 1000
+    now_us = time_ns() // 1000
     return (ENDED, now_us, launch.trial, launch.attempt, step, outcome, reason, trace, None, None, None)
 
 

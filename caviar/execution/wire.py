@@ -15,6 +15,7 @@ The first item of an entry says what it is:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,61 @@ from caviar.messages import AttemptEnded, Checkpointed, Event, Launch, Reports, 
 REPORTS, STARTED, RUNG, SAVED, ENDED, BACK = range(6)
 
 Entry = tuple[Any, ...]
+Row = tuple[float, ...]
+"""(step, time_us, value, ...)"""
+
+
+class Run:
+    """Reports of one attempt with the same names, one after another; open for more while it is the last entry."""
+
+    __slots__ = ("attempt", "names", "rows", "seq", "trial")
+
+    def __init__(self, trial: int, attempt: int, *, seq: int, names: tuple[str, ...], rows: list[Row]) -> None:
+        self.trial = trial
+        self.attempt = attempt
+        self.seq = seq
+        self.names = names
+        self.rows = rows
+
+    def take(self) -> Entry | None:
+        """The rows so far, as a REPORTS entry; None without any. Another thread may append meanwhile."""
+        count = len(self.rows)
+        if not count:
+            return None
+        rows = self.rows[:count]
+        del self.rows[:count]
+        seq, self.seq = self.seq, self.seq + count
+        return (REPORTS, self.trial, self.attempt, seq, self.names, rows)
+
+
+class Outbox:
+    """Entries on their way, in order. One thread adds to it, and another may take from it at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[Run | Entry] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def open(self, run: Run) -> None:
+        """From now on, what is appended to the run's rows is on its way, behind all entries so far."""
+        with self._lock:
+            self._entries.append(run)
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry; the run before it takes no more rows."""
+        with self._lock:
+            self._entries.append(entry)
+
+    def take(self) -> list[Entry]:
+        """What there is now. A run at the end stays open."""
+        with self._lock:
+            entries = self._entries
+            last = entries[-1] if entries else None
+            self._entries = [last] if isinstance(last, Run) else []
+        taken = (entry.take() if isinstance(entry, Run) else entry for entry in entries)
+        return [entry for entry in taken if entry is not None]
 
 
 def columns(entries: Iterable[Entry]) -> list[Reports]:

@@ -16,7 +16,7 @@ from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Link, Trial, as_number, run_attempt
-from caviar.execution.wire import ENDED, RUNG, SAVED, Entry
+from caviar.execution.wire import ENDED, RUNG, SAVED, Entry, Row, Run
 from caviar.messages import Launch
 
 
@@ -42,15 +42,22 @@ class Ear(Link):
     """Keeps what a trial says, and answers at rungs as it was told to."""
 
     def __init__(self, answer: Callable[[Trial, Entry], None] | None = None) -> None:
-        self.rows: list[tuple[tuple[str, ...], tuple[float, ...]]] = []
+        self.runs: list[Run] = []
         self.entries: list[Entry] = []
         self.answer = answer or (lambda trial, entry: trial.answered(None))
 
     def attend(self, trial: Trial | None) -> None:
         pass
 
-    def report(self, trial: Trial, names: tuple[str, ...], row: tuple[float, ...]) -> None:
-        self.rows.append((names, row))
+    def open(self, run: Run) -> None:
+        self.runs.append(run)
+
+    def breathe(self) -> None:
+        pass
+
+    @property
+    def rows(self) -> list[tuple[tuple[str, ...], Row]]:
+        return [(run.names, row) for run in self.runs for row in run.rows]
 
     def tell(self, entry: Entry) -> None:
         self.entries.append(entry)
