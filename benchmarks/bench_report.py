@@ -11,6 +11,9 @@ core fully busy in the interpreter, so on a machine with no more cores than tria
 during which something else ran. No scheduler judges, so no call waits for an answer: rungs are another matter.
 `bare append` is the least that any report could cost at that pace: a function that appends the same row to a list,
 timed in the same loop. After 20 ms of computing, what was in the processor's caches is gone, for both.
+
+Below the table: what a trial costs that reports once, in a training process that is used again and in one of its
+own (`Resources(fresh_process=True)`), one worker, from the first start to the last end.
 """
 
 from __future__ import annotations
@@ -46,6 +49,10 @@ def main() -> None:
         for title, (work_us, reports) in PACES.items():
             reports = max(2 * WARM_UP, reports // 10) if arguments.quick else reports
             found[title] = summarise(measure(folder, reports=reports, work_us=work_us))
+        trial_ms = {
+            "reused": milliseconds_a_trial(folder, fresh_process=False),
+            "fresh": milliseconds_a_trial(folder, fresh_process=True),
+        }
     columns = ("p50_us", "bare_p50_us", "p99_us", "bare_p99_us", "p999_us", "max_us")
     rows = [
         [title, f"{row['calls']:,}", *(f"{row[key]:.1f} us" for key in columns)] for title, row in found.items()
@@ -63,7 +70,11 @@ def main() -> None:
         ],
         rows,
     )
-    save("report", {"machine": machine, "quick": arguments.quick, **found}, arguments.json)
+    print(
+        f"\na trial in a process used again: {trial_ms['reused']:.2f} ms; in its own: {trial_ms['fresh']:.2f} ms"
+    )
+    content = {"machine": machine, "quick": arguments.quick, "trial_ms": trial_ms, **found}
+    save("report", content, arguments.json)
 
 
 def measure(folder: Path, *, reports: int, work_us: int) -> np.ndarray:
@@ -103,6 +114,21 @@ def measure(folder: Path, *, reports: int, work_us: int) -> np.ndarray:
     if stored != 2 * reports:
         raise RuntimeError(f"{stored:,} of {2 * reports:,} reports were stored")
     return np.concatenate([np.load(path) for path in sorted(folder.glob(f"took-{work_us}-*.npy"))])
+
+
+def milliseconds_a_trial(folder: Path, *, fresh_process: bool, trials: int = 300) -> float:
+    """What a trial takes that does nothing but report once."""
+
+    def train(trial: caviar.Trial) -> None:
+        trial.report(loss=1.0)
+
+    space = caviar.Space(x=caviar.Float(0, 1))
+    resources = caviar.Resources(fresh_process=fresh_process)
+    sweep = caviar.Sweep(train, space, metric="loss", trials=trials, max_step=1, resources=resources)
+    table = sweep.run(folder / f"fresh-{fresh_process}", executor=caviar.Ray(workers=1)).trials()
+    if set(table.status) != {"completed"}:
+        raise RuntimeError(f"trials ended {table.status.value_counts().to_dict()}")
+    return (table.end_time.max() - table.start_time.min()).total_seconds() / trials * 1000
 
 
 def summarise(took_ns: np.ndarray) -> dict[str, Any]:
