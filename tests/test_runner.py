@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import caviar
+from caviar import commits as commits_module
 from caviar import runner as runner_module
 from caviar.controller import Controller
 from caviar.errors import FencedError
@@ -216,9 +217,10 @@ class Stage:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "ThreadPoolExecutor", AtOnce)
-    for name in ("COMMIT_S", "PATIENT_COMMIT_S", "POLL_S"):
-        monkeypatch.setattr(runner_module, name, 0.0)
+    monkeypatch.setattr(commits_module, "ThreadPoolExecutor", AtOnce)
+    for name in ("COMMIT_S", "PATIENT_COMMIT_S"):
+        monkeypatch.setattr(commits_module, name, 0.0)
+    monkeypatch.setattr(runner_module, "POLL_S", 0.0)
     monkeypatch.setattr(runner_module, "INBOX_S", -1.0)
 
 
@@ -369,7 +371,7 @@ def test_a_failed_commit_pauses_launching_and_loses_nothing(caplog: pytest.LogCa
         failing[0] = False
 
     def launching(command: Command) -> None:
-        if isinstance(command, Launch) and stage.runner._stuck is not None:
+        if isinstance(command, Launch) and stage.runner._commits.stuck is not None:
             launched.append(command.trial)
 
     stage.recorder.before_commit = fail
@@ -601,7 +603,7 @@ def test_a_second_signal_interrupts_where_it_stands() -> None:
 
 
 def test_a_second_signal_does_not_wait_for_a_disk_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "ThreadPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(commits_module, "ThreadPoolExecutor", ThreadPoolExecutor)
     stage = Stage()
     hanging, draining, release = threading.Event(), threading.Event(), threading.Event()
 

@@ -57,11 +57,11 @@ NO_ROOM = """
 import json, logging, resource, subprocess, sys, time
 from pathlib import Path
 import caviar
-from caviar import runner
+from caviar import commits
 from caviar.messages import TrialEnded, TrialSampled, TrialStarted
 
 fault, folder = sys.argv[1], Path(sys.argv[2])
-runner.COMMIT_S, runner.PATIENT_COMMIT_S = 0.0, 0.02
+commits.COMMIT_S, commits.PATIENT_COMMIT_S = 0.0, 0.02
 lines = []
 handler = logging.Handler()
 handler.emit = lambda record: lines.append(record.getMessage())
