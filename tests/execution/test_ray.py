@@ -8,7 +8,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +19,7 @@ import pytest
 
 import caviar
 from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.execution import ray as ray_executor
 from caviar.execution import worker
 from caviar.messages import TrialStarted
 from caviar.store.checkpoints import CheckpointFiles
@@ -264,3 +268,36 @@ def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypa
     files = CheckpointFiles(str(tmp_path / "elsewhere"))
     with pytest.raises(FolderError, match="does not see the sweep folder"):
         worker.WorkerActor._probe(files)
+
+
+class _Actor:
+    """An actor's handle; what its exchanges reply is set from outside."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, list[Any]]] = []
+        self.replies: list[Future[Any]] = []
+        self.exchange = self
+
+    def remote(self, number: int, orders: list[Any], **kwargs: Any) -> Any:
+        self.calls.append((number, list(orders)))
+        self.replies.append(Future())
+        return SimpleNamespace(future=lambda: self.replies[-1])
+
+
+def test_a_reply_that_was_lost_on_the_way_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    executor, actor = caviar.Ray(), _Actor()
+    lost: list[str] = []
+    monkeypatch.setattr(executor, "_lose", lambda worker, error: lost.append(worker.name))
+    executor._replies, executor._interval_s, executor._by_trial = SimpleQueue(), 0.05, {}
+    one = worker.Worker("worker-0", actor, ready=True, orders=[("an order",)])
+    executor._exchange(one)
+    actor.replies[0].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
+    executor._take(*executor._replies.get(timeout=5))
+    assert actor.calls == [(1, [("an order",)])] * 2, "the same request, so that its orders are not obeyed twice"
+    assert lost == []
+    monkeypatch.setattr(ray_executor, "UNREACHABLE_S", 0.0)
+    actor.replies[1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
+    executor._take(*executor._replies.get(timeout=5))
+    assert lost == ["worker-0"]
