@@ -12,7 +12,7 @@ from typing import Any
 
 from caviar.errors import ExecutionError, UsageError
 from caviar.execution.resources import Resources
-from caviar.execution.training import one_line
+from caviar.execution.tracebacks import one_line
 
 REACH_S = 10.0
 """How long a cluster may take to accept a connection."""

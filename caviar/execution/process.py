@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from caviar.execution import preload
-from caviar.execution.training import Link, Trial, not_trained, one_line, run_attempt
+from caviar.execution.tracebacks import one_line
+from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, STARTED, Entry, Outbox, Run
 from caviar.messages import Launch
 

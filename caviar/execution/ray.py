@@ -24,7 +24,7 @@ from caviar.execution import cluster
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
 from caviar.execution.supervisor import Order
-from caviar.execution.training import one_line
+from caviar.execution.tracebacks import one_line
 from caviar.execution.wire import BACK, event, pack_launch
 from caviar.execution.worker import Worker, WorkerActor
 from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, WorkerLost

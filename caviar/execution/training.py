@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bdb
 import math
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
+from caviar.execution.tracebacks import format_error, one_line
 from caviar.execution.wire import ENDED, RUNG, SAVED, Entry, Row, Run
 from caviar.messages import Launch
 
@@ -402,20 +402,3 @@ def _as_step(step: Any) -> int:
         return int(step.__index__())
     except AttributeError:
         raise MetricError(f"report(step={step!r:.60}): needs a whole number") from None
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line: its type and the first line of its text."""
-    name = type(error).__name__
-    try:
-        text = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 - an error that cannot even say what it is
-        return name
-    return f"{name}: {text[0]}"[:300] if text else name
-
-
-def format_error(error: BaseException) -> str:
-    """The traceback in full, without this file's own frames: what remains is the user's."""
-    told = traceback.TracebackException.from_exception(error)
-    told.stack = traceback.StackSummary.from_list([frame for frame in told.stack if frame.filename != __file__])
-    return "".join(told.format())
