@@ -96,11 +96,6 @@ class Executor(ABC):
     def now_us(self) -> int:
         """The time, real or virtual: microseconds since the epoch."""
 
-    @property
-    def virtual(self) -> bool:
-        """Whether its time is virtual, so that waiting for real time would be in vain."""
-        return False
-
     @abstractmethod
     def close(self) -> None:
         """End all workers and what they train, and let go of what was started. May be called twice."""

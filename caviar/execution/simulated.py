@@ -105,10 +105,6 @@ class Simulated(Executor):
     def now_us(self) -> int:
         return self._now_us
 
-    @property
-    def virtual(self) -> bool:
-        return True
-
     def close(self) -> None:
         self._due.clear()
         self._courses.clear()

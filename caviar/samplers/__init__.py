@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
-from caviar.errors import UsageError
+from caviar.declared import declared_from
 from caviar.samplers.base import Proposer, Sampler, trial_seed, trial_seeds
 from caviar.samplers.grid import GridSampler
 from caviar.samplers.random import RandomSampler
@@ -33,15 +32,4 @@ def from_dict(data: Mapping[str, Any]) -> Sampler:
 
     An unknown name, an unknown argument and a value that is not allowed raise `UsageError`.
     """
-    arguments = dict(data)
-    name = arguments.pop("name", None)
-    kind = SAMPLERS.get(str(name))
-    if kind is None:
-        raise UsageError(f"sampler {name!r} is not known; there are {', '.join(SAMPLERS)}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "nothing"
-        raise UsageError(
-            f"sampler {name!r} was given {given}; it takes {', '.join(signature(kind).parameters) or 'nothing'}"
-        ) from error
+    return declared_from(data, what="sampler", kinds=SAMPLERS)

@@ -7,11 +7,11 @@ A `Sampler` is a declaration: frozen, comparable, written into sweep.json. What 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from numpy.random import SeedSequence
 
+from caviar.declared import Declared
 from caviar.space import Space
 from caviar.trial import Params
 
@@ -42,11 +42,8 @@ class Proposer(ABC):
         Proposers that do not learn ignore it."""
 
 
-class Sampler(ABC):
+class Sampler(Declared):
     """Declares how params are proposed."""
-
-    name: ClassVar[str]
-    """Its name in sweep.json and on the command line."""
 
     learns: ClassVar[bool] = False
     """Whether what it proposes depends on what it was told."""
@@ -55,7 +52,3 @@ class Sampler(ABC):
     def begin(self, space: Space, *, seed: int, trials: int) -> Proposer:
         """Start proposing from ``space`` for a sweep of so many trials; a space or a number of trials that the
         sampler cannot serve raises `UsageError`."""
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """JSON for sweep.json: the name, and every argument."""
-        return {"name": self.name}

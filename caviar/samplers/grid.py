@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from numpy.random import SeedSequence
 
@@ -64,9 +64,3 @@ class GridSampler(Sampler):
                 f"{trials} trials, but the grid has {len(combinations)} combinations: fewer trials, or more points"
             )
         return _GridProposer(combinations)
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {
-            "name": self.name,
-            "points": dict(self.points) if isinstance(self.points, Mapping) else self.points,
-        }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any
 
-from caviar.errors import UsageError
+from caviar.declared import declared_from
 from caviar.schedulers.asha import Asha
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.hyperband import Hyperband
@@ -38,15 +37,4 @@ def from_dict(data: Mapping[str, Any]) -> Scheduler:
 
     An unknown name, an unknown or missing argument and a value that is not allowed raise `UsageError`.
     """
-    arguments = dict(data)
-    name = arguments.pop("name", None)
-    kind = SCHEDULERS.get(str(name))
-    if kind is None:
-        raise UsageError(f"scheduler {name!r} is not known; there are {', '.join(SCHEDULERS)}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "nothing"
-        raise UsageError(
-            f"scheduler {name!r} was given {given}; it takes {', '.join(signature(kind).parameters) or 'nothing'}"
-        ) from error
+    return declared_from(data, what="scheduler", kinds=SCHEDULERS)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import GeometricRungs, Rung, Rungs, check_reduction_factor, check_whole
@@ -45,9 +44,6 @@ class Asha(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = GeometricRungs(self.grace_steps, self.reduction_factor, max_step=max_step)
         return AshaJudge(rungs, self.reduction_factor)
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {"name": self.name, "grace_steps": self.grace_steps, "reduction_factor": self.reduction_factor}
 
 
 class AshaJudge(Judge):

@@ -8,9 +8,9 @@ the record gives exactly the judge that wrote it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+
+from caviar.declared import Declared
 
 
 class Verdict(StrEnum):
@@ -43,16 +43,9 @@ class Judge(ABC):
         """The trial ended: drop what only a running trial needs. What other trials are compared with stays."""
 
 
-class Scheduler(ABC):
+class Scheduler(Declared):
     """Declares how trials are judged."""
-
-    name: ClassVar[str]
-    """Its name in sweep.json and on the command line."""
 
     @abstractmethod
     def begin(self, *, max_step: int | None) -> Judge:
         """Start judging trials that train up to ``max_step`` (None: without limit). Rungs lie below max_step."""
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """JSON for sweep.json: the name, and every argument."""
-        return {"name": self.name}

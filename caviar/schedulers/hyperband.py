@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caviar.errors import UsageError
 from caviar.schedulers.asha import AshaJudge
@@ -87,14 +87,6 @@ class Hyperband(Scheduler):
         if max_step is None:
             raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
         return HyperbandJudge(self.plan(max_step), self.reduction_factor)
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {
-            "name": self.name,
-            "grace_steps": self.grace_steps,
-            "reduction_factor": self.reduction_factor,
-            "brackets": self.brackets,
-        }
 
     def _rungs(self, max_step: int) -> tuple[int, ...]:
         """The rungs of the most eager bracket, s_max of them."""

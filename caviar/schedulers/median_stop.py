@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import RegularRungs, Rung, check_whole
@@ -48,14 +47,6 @@ class MedianStop(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
         return MedianStopJudge(rungs, min_trials=self.min_trials)
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {
-            "name": self.name,
-            "grace_steps": self.grace_steps,
-            "every": self.every,
-            "min_trials": self.min_trials,
-        }
 
 
 @dataclass(slots=True)

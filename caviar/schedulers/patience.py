@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import RegularRungs, check_number, check_whole
@@ -44,15 +43,6 @@ class Patience(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
         return PatienceJudge(rungs, self.patience, min_delta=self.min_delta)
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {
-            "name": self.name,
-            "patience": self.patience,
-            "min_delta": self.min_delta,
-            "grace_steps": self.grace_steps,
-            "every": self.every,
-        }
 
 
 class PatienceJudge(Judge):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 
@@ -17,9 +16,6 @@ class RunAll(Scheduler):
 
     def begin(self, *, max_step: int | None) -> Judge:
         return RunAllJudge()
-
-    def to_dict(self) -> Mapping[str, Any]:
-        return {"name": self.name}
 
 
 class RunAllJudge(Judge):
