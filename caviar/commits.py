@@ -34,7 +34,7 @@ class Recorder(Protocol):
     """What is needed of the store's recorder."""
 
     def commit(self, reports: Sequence[Reports], events: Sequence[EventRow]) -> None: ...
-    def keep_lease(self) -> None: ...
+    def tick(self) -> None: ...
     def close(self, *, final: bool) -> None: ...
 
 
@@ -125,13 +125,14 @@ class Commits:
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep the lease whatever the loop does: inline it may be in a training function, or in its debugger."""
+        """Keep the lease, and roll what is old, whatever the loop does: inline it may be in a training function,
+        or in its debugger."""
         over = threading.Event()
 
         def keep() -> None:
             while not over.wait(LEASE_S):
                 with suppress(RuntimeError):  # the writing thread has ended
-                    self._writer.submit(self._recorder.keep_lease)
+                    self._writer.submit(self._recorder.tick)
 
         threading.Thread(target=keep, name="caviar-lease", daemon=True).start()
         try:
@@ -147,7 +148,7 @@ class Commits:
         return self._writing
 
     def _commit(self, batch: _Batch) -> None:
-        self._recorder.keep_lease()
+        self._recorder.tick()
         if batch:
             self._recorder.commit(batch.reports, [to_row(event) for event in batch.events])
 

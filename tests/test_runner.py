@@ -146,8 +146,8 @@ class Ledger:
         self.rows.update(rows)
         self.events += events
 
-    def keep_lease(self) -> None:
-        self.calls.append("keep_lease")
+    def tick(self) -> None:
+        self.calls.append("tick")
 
     def close(self, *, final: bool) -> None:
         self.calls.append(f"close(final={final})")
@@ -561,6 +561,13 @@ def test_an_older_checkpoint_is_discarded_once_the_newer_is_committed() -> None:
     )
     stage.run()
     assert discarded == [(0, (0, 2)), (0, (0, 4))]
+
+
+def test_the_clock_is_minded_where_nothing_is_to_be_committed() -> None:
+    ledger = Ledger()
+    commits = commits_module.Commits(ledger, acknowledge=lambda delivery: None, tidy=lambda event: None)
+    commits.turn(1.0)
+    assert ledger.calls == ["tick"], "what is old is rolled also while nothing new comes"
 
 
 # --- signals ------------------------------------------------------------------------------------------

@@ -172,7 +172,9 @@ class Recorder:
                 return
 
     def tick(self) -> None:
-        """Do what the clock asks for: renew the lease, roll. Cheap when neither is due."""
+        """Do what the clock asks for: renew the lease, roll. Cheap when neither is due; once closed, nothing."""
+        if self._closed:
+            return
         self.keep_lease()
         self._roll_if_due()
 
