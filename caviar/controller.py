@@ -203,7 +203,6 @@ class Controller:
         return self._stop_all(event.reason, now_us)
 
     def _command_received(self, event: CommandReceived, now_us: int) -> Output:
-        output: Output = [event]
         trial = event.trial
         refusal: str | None = None
         if event.command != "stop":
@@ -218,9 +217,9 @@ class Controller:
             return [event, CommandAnswered(now_us, event.id, applied=False, text=refusal)]
         self._unanswered.setdefault(trial, []).append(event.id)
         if trial is None:
-            return output + self._stop_all(BY_HAND, now_us)
-        output.append(self._record(StopOrdered(now_us, trial, BY_HAND)))
-        return output + self._stop_one(self.state.active[trial], now_us)
+            return [event, *self._stop_all(BY_HAND, now_us)]
+        ordered = self._record(StopOrdered(now_us, trial, BY_HAND))
+        return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
 
     def _stop_all(self, reason: str, now_us: int) -> Output:
         output: Output = []

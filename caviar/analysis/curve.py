@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caviar.analysis.reports import Floats, Ints
+from caviar.messages import Floats, Ints
 from caviar.trial import Params
 
 CURVE_POINTS = 200

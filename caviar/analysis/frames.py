@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from caviar.analysis.reports import Ints, ReportColumns, best_of_each
+from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.trials import MISSING, EventColumns, TrialColumns
 from caviar.errors import UsageError
+from caviar.messages import Ints
 
 
 def curves_frame(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caviar.analysis.reports import Floats, Ints
 from caviar.errors import CaviarError
+from caviar.messages import Floats, Ints
 from caviar.space import Choice, Float, Int
 from caviar.trial import Params
 

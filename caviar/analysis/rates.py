@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from caviar.analysis.reports import Ints
 from caviar.analysis.trials import EventColumns
+from caviar.messages import Ints
 
 RECENT_S = 10.0
 """How far back rates look."""

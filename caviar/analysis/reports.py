@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from caviar.messages import Floats, Ints
+
 Bools = npt.NDArray[np.bool_]
 
 NOWHERE = np.iinfo(np.int64).min

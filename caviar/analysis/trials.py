@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caviar.analysis.reports import NOWHERE, Bools, Ints, Restarts, dictionary
+from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
 from caviar.controller import BY_HAND
+from caviar.messages import Ints
 from caviar.trial import Params, TrialState
 
 MISSING = -1
