@@ -45,6 +45,7 @@ class Job:
     metric: str
     minimize: bool
     max_step: int | None
+    """The step at which a trial is complete, unless its launch says otherwise."""
     stop_on_nan: bool
     checkpoint_every: int | None
     resources: Resources

@@ -89,7 +89,8 @@ class Trial:
         self._job = job
         self._link = link
         self._shared = shared
-        self._max_step = LAST_STEP if job.max_step is None else job.max_step
+        limit = job.max_step if launch.max_step is None else launch.max_step
+        self._max_step = LAST_STEP if limit is None else limit
         self._minimize = job.minimize
         self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
@@ -152,7 +153,7 @@ class Trial:
     @property
     def max_step(self) -> int | None:
         """The step at which the trial is complete; None: it ends when the function returns."""
-        return self._job.max_step
+        return None if self._max_step == LAST_STEP else self._max_step
 
     @property
     def restored(self) -> Path | None:

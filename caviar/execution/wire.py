@@ -140,4 +140,5 @@ def pack_launch(launch: Launch) -> tuple[Any, ...]:
         launch.seed,
         launch.next_rung,
         launch.checkpoint,
+        launch.max_step,
     )

@@ -58,6 +58,14 @@ class CheckpointFiles:
                 raise FolderError(f"{path / name}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
         return path
 
+    def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None:
+        """Why a checkpoint that was committed cannot be restored; None: it can."""
+        try:
+            self.restore(trial, checkpoint)
+        except FolderError as error:
+            return str(error)
+        return None
+
     @contextmanager
     def checkpoint(self, trial: int, attempt: int, step: int) -> Iterator[Path]:
         """A folder to write into; it becomes the checkpoint as a whole when the block ends without an exception,

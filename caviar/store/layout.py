@@ -123,6 +123,10 @@ class SweepFolder:
         folder.declaration()
         return folder
 
+    def exists(self) -> bool:
+        """Whether a sweep is here."""
+        return self.sweep_json.exists()
+
     def declaration(self) -> dict[str, Any]:
         """What sweep.json holds; `FolderError` where there is none, or none that this caviar can read."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.store import segment
+from caviar.store.amended import amended
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.part import read_part
@@ -72,7 +73,7 @@ class Reader:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """What sweep.json holds."""
+        """What sweep.json holds, with what was changed since, as far as `refresh` or `read` has seen it."""
         return self._declaration
 
     def refresh(self) -> Increment:
@@ -84,12 +85,37 @@ class Reader:
         for commit in [commit for commit in self._counts if commit <= look.covered]:
             del self._counts[commit]
         self._ended = _ended(look.rows["events"], self._ended)
+        self._declaration = amended(self._declaration, look.rows["events"])
         return Increment(self._rows(look, "metrics"), self._rows(look, "events"), fresh)
 
     def read(self) -> tuple[pa.Table, pa.Table]:
         """All metrics and all events of now; does not count as a look for `refresh`."""
         look = self._look(-1, self._tables)
+        self._declaration = amended(self._declaration, look.rows["events"])
         return self._rows(look, "metrics"), self._rows(look, "events")
+
+    def reports_of(self, trials: Collection[int]) -> tuple[pa.Table, int]:
+        """The metrics of these trials, and the time of the last report of any (microseconds since the epoch; 0:
+        there is none). Part after part, so that memory does not grow with the sweep."""
+        wanted = pa.array(trials, pa.int64())
+        while True:
+            picture = self._camera.take()
+            found: list[pa.Table] = []
+            last_us = 0
+            try:
+                for rows in self._pieces(picture):
+                    found.append(rows.filter(pc.is_in(rows.column("trial"), value_set=wanted)))
+                    last_us = max(last_us, pc.max(rows.column("time")).cast(pa.int64()).as_py() or 0)
+            except FileNotFoundError:
+                continue
+            return join(found, "metrics"), last_us
+
+    def _pieces(self, picture: Picture) -> Iterator[pa.Table]:
+        for part in picture.parts["metrics"]:
+            yield read_part(part.path)
+        for commit in range(picture.covered("metrics") + 1, picture.last + 1):
+            path = self._folder.hot(commit)
+            yield segment.decode(path, path.read_bytes()).metrics
 
     def state(self) -> SweepState:
         """Where the sweep stands now: finished once its end was recorded, and no driver started after that;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -59,12 +59,17 @@ def to_row(event: Recorded) -> EventRow:
 
 def from_row(row: EventRow) -> Recorded | None:
     """The event that a row stands for, or None for a kind that this version does not know."""
-    if row.kind not in _KINDS:
+    columns = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
+    return from_data(row.kind, columns, json.loads(row.data))
+
+
+def from_data(kind: str, columns: Mapping[str, Any], data: dict[str, Any]) -> Recorded | None:
+    """As `from_row`, from the row's columns and its parsed data."""
+    cls = _KINDS.get(kind)
+    if cls is None:
         return None
-    given: dict[str, Any] = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
-    given |= json.loads(row.data)
-    given["value"] = unpack_float(given.get("value"))
-    make: Callable[..., Recorded] = _KINDS[row.kind]
-    return make(
-        **{name: given[name] for name in _FIELDS[row.kind] if given.get(name) is not None or name in _COLUMNS}
-    )
+    data.update(columns)
+    if isinstance(data.get("value"), str):
+        data["value"] = unpack_float(data["value"])
+    make: Callable[..., Recorded] = cls
+    return make(**{name: data[name] for name in _FIELDS[kind] if name in data})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from caviar.messages import Reports
+from caviar.messages import Recorded, Reports
 from caviar.store.layout import Table
-from caviar.store.rows import EventRow
+from caviar.store.rows import EventRow, from_data
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -90,6 +91,26 @@ def event_rows(table: pa.Table) -> list[EventRow]:
         *(table.column(name).to_pylist() for name in ("kind", "trial", "attempt", "step", "data")),
     ]
     return [EventRow(*row) for row in zip(*columns, strict=True)]
+
+
+_ROWS_AT_ONCE = 20_000
+
+
+def events_of(table: pa.Table) -> Iterator[Recorded]:
+    """The events that the rows of an events table stand for, in its order, but for kinds that this version does
+    not know. Memory stays bounded, and the JSON of many rows is parsed at once, at a third of the cost."""
+    names = ("trial", "attempt", "step")
+    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+        rows = table.slice(start, _ROWS_AT_ONCE)
+        kinds = rows.column("kind").to_pylist()
+        times = rows.column("time").cast(pa.int64()).to_pylist()
+        numbers = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+        parsed = json.loads(f"[{','.join(rows.column('data').to_pylist())}]")
+        for kind, time_us, (trial, attempt, step), data in zip(kinds, times, numbers, parsed, strict=True):
+            columns = {"time_us": time_us, "trial": trial, "attempt": attempt, "step": step}
+            event = from_data(kind, columns, data)
+            if event is not None:
+                yield event
 
 
 def join(tables: Sequence[pa.Table], table: Table) -> pa.Table:
