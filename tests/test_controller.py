@@ -21,6 +21,7 @@ from caviar.messages import (
     CommandAnswered,
     CommandReceived,
     Decided,
+    DriverStarted,
     Event,
     Launch,
     Recorded,
@@ -43,6 +44,14 @@ from caviar.store.rows import EventRow, from_row, to_row
 from caviar.trial import MOVES, TrialRecord, TrialState
 
 SPACE = Space(lr=Float(1e-4, 1.0, scale="log"), hidden=Int(1, 9))
+
+
+LATER_US = 3_600_000_000
+"""Past any time that a trial waits before it is tried again."""
+
+
+def started_driver(now_us: int = 0, driven_s: float | None = None) -> DriverStarted:
+    return DriverStarted(now_us, "here", 1, "0", driven_s)
 
 
 def make(**changes: Any) -> Controller:
@@ -99,7 +108,7 @@ def test_an_illegal_move_carries_the_story() -> None:
         record.move(TrialState.RUNNING)
 
 
-def test_final_states_are_those_without_a_way_out() -> None:
+def test_final_states_are_the_ends() -> None:
     assert {state for state in TrialState if state.final} == {
         TrialState.COMPLETED,
         TrialState.STOPPED,
@@ -133,7 +142,8 @@ def test_a_failed_trial_is_tried_again_and_then_fails() -> None:
     start(controller, one)
     output = controller.handle(ended(one, "failed", reason="ValueError: x", error="trace"), 9)
     assert only(output, AttemptFailed).error == "trace"
-    (again,) = launch(controller)
+    assert launch(controller) == []
+    (again,) = launch(controller, now_us=LATER_US)
     assert (again.trial, again.attempt, again.params, again.seed) == (0, 1, one.params, one.seed)
     start(controller, again)
     end = only(controller.handle(ended(again, "failed", reason="ValueError: x"), 9), TrialEnded)
@@ -200,7 +210,7 @@ def test_a_retry_is_not_judged_again_where_it_was_judged() -> None:
     start(controller, one)
     controller.handle(RungReached(0, 0, 1, 0.5), 1)
     controller.handle(ended(one, "failed", step=1), 2)
-    (again,) = launch(controller)
+    (again,) = launch(controller, now_us=LATER_US)
     assert again.next_rung == 2
 
 
@@ -358,7 +368,7 @@ class AnySweep(RuleBasedStateMachine):
         self.running: dict[int, tuple[Launch, int]] = {}
         self.stopped: set[int] = set()
         self.final: dict[int, str] = {}
-        self.take(self.controller.begin(0), self.twin.begin(0))
+        self.take(self.controller.begin(started_driver()), self.twin.begin(started_driver()))
 
     def take(self, output: list[Recorded | Command], twin: list[Recorded | Command]) -> None:
         assert output == twin, "the same events must lead to the same output"
@@ -446,6 +456,7 @@ class AnySweep(RuleBasedStateMachine):
         for _ in range(1000):  # whatever happened, the sweep comes to its end
             if self.controller.ended:
                 break
+            self.now_us += LATER_US
             self.handle(RoomOffered(4))
             for trial, launched in list(self.in_hand.items()):
                 del self.in_hand[trial]

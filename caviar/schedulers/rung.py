@@ -94,6 +94,8 @@ class GeometricRungs:
         self._power = 0
 
     def after(self, rung: int) -> int | None:
+        if rung >= self._limit:  # one of a limit that was lowered since
+            return None
         while self._top is not None and self._top <= rung:
             self._power += 1
             below = self._top
@@ -102,7 +104,7 @@ class GeometricRungs:
             following = max(round(exact), below + 1) if exact < self._limit else self._limit
             self._top = int(following) if following < self._limit else None
             self._after[below] = self._top
-        return self._after.get(rung)  # a rung past a limit that was lowered since has none after it
+        return self._after[rung]
 
 
 class RegularRungs:

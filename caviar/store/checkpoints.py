@@ -1,15 +1,13 @@
 """Checkpoints and logs of trials, from within the training process.
 
-A checkpoint is written in `.tmp`, brought to the disk, marked with a list of its files, and only then renamed to
-its place: it is there as a whole or not at all. This file is loaded in every training process, so it imports
-little.
+A checkpoint is written into a draft, marked with a list of its files, and only then published: it is there as a
+whole or not at all. This file is loaded in every training process, so it imports little.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +32,8 @@ class CheckpointFiles:
 
     def visible(self) -> bool:
         """Whether this machine sees the sweep folder."""
-        return self._folder.sweep_json.exists()
+        folder = self._folder
+        return folder.storage.exists(folder.sweep_json)
 
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         """The folder of a committed checkpoint, by its (attempt, step).
@@ -42,21 +41,23 @@ class CheckpointFiles:
         Raises `FolderError` where it is missing, or a file that its marker lists is missing or has another size.
         """
         attempt, step = checkpoint
-        path = self._folder.checkpoint(trial, attempt, step)
+        folder = self._folder
+        key = folder.checkpoint(trial, attempt, step)
         try:
-            sizes_bytes = json.loads((path / MARKER).read_bytes())["sizes_bytes"]
+            sizes_bytes = json.loads(folder.storage.read(f"{key}/{MARKER}"))["sizes_bytes"]
         except FileNotFoundError:
-            raise FolderError(f"{path}: no such checkpoint") from None
+            raise FolderError(f"{folder.where(key)}: no such checkpoint") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise FolderError(f"{path / MARKER}: damaged: {error}") from error
+            raise FolderError(f"{folder.where(f'{key}/{MARKER}')}: damaged: {error}") from error
         for name, size_bytes in sizes_bytes.items():
+            where = folder.where(f"{key}/{name}")
             try:
-                found_bytes = (path / name).stat().st_size
+                found_bytes = folder.storage.size_bytes(f"{key}/{name}")
             except OSError as error:
-                raise FolderError(f"{path / name}: damaged: {error.strerror}") from error
+                raise FolderError(f"{where}: damaged: {error.strerror}") from error
             if found_bytes != size_bytes:
-                raise FolderError(f"{path / name}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
-        return path
+                raise FolderError(f"{where}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
+        return folder.storage.fetch(key)
 
     def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None:
         """Why a checkpoint that was committed cannot be restored; None: it can."""
@@ -73,82 +74,38 @@ class CheckpointFiles:
 
         Raises `UsageError` where a file in it has the marker's name.
         """
-        temporary = self._folder.temporary("checkpoint")
-        temporary.mkdir()
+        folder = self._folder
+        key = folder.checkpoint(trial, attempt, step)
+        draft = folder.storage.draft(key)
         try:
-            yield temporary
-            _seal(temporary)
-            self._place(temporary, self._folder.checkpoint(trial, attempt, step))
+            yield draft
+            _mark(draft)
+            folder.storage.publish(draft, key, marker=MARKER)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            folder.storage.drop(draft)
             raise
 
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None:
         """Remove a checkpoint that another has superseded; one that is gone already is no error."""
         attempt, step = checkpoint
-        path = self._folder.checkpoint(trial, attempt, step)
-        aside = self._folder.temporary("discard")
-        try:
-            path.rename(aside)  # at once, so that nobody finds half of it
-        except FileNotFoundError:
-            return
-        shutil.rmtree(aside, ignore_errors=True)
-        for empty in (path.parent, path.parent.parent):
-            try:
-                empty.rmdir()
-            except OSError:
-                return
+        folder = self._folder
+        folder.storage.remove_folder(folder.checkpoint(trial, attempt, step))
 
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
-        path = self._folder.log(trial)
-        path.parent.mkdir(exist_ok=True)
-        return path
-
-    def _place(self, temporary: Path, path: Path) -> None:
-        while True:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.rename(path)
-                break
-            except FileNotFoundError:
-                if not temporary.exists():
-                    raise
-                # `discard` removed the attempt's empty folder in this very moment: make it again
-            except OSError:
-                if not path.exists():
-                    raise
-                aside = self._folder.temporary("discard")
-                path.rename(aside)
-                temporary.rename(path)
-                shutil.rmtree(aside, ignore_errors=True)
-                break
-        for parent in (path.parent, path.parent.parent, self._folder.checkpoints_folder):
-            _sync(parent)
+        folder = self._folder
+        return folder.storage.appendable(folder.log(trial))
 
 
-def _seal(folder: Path) -> None:
-    """Bring everything in a folder to the disk, then the marker that lists it."""
-    if (folder / MARKER).exists():
+def _mark(draft: Path) -> None:
+    """Write the marker that lists what is in a draft."""
+    if (draft / MARKER).exists():
         raise UsageError(f"a checkpoint must not hold a file named {MARKER}: caviar writes one")
-    sizes_bytes: dict[str, int] = {}
-    for place, _, names in os.walk(folder, topdown=False):
+    sizes_bytes = {}
+    for place, _, names in os.walk(draft):
         for name in names:
             path = Path(place, name)
             if path.is_file():
-                sizes_bytes[path.relative_to(folder).as_posix()] = _sync(path)
-        _sync(Path(place))
-    marker = folder / MARKER
-    marker.write_text(json.dumps({"format": 1, "sizes_bytes": sizes_bytes}), encoding="utf-8")
-    _sync(marker)
-    _sync(folder)
-
-
-def _sync(path: Path) -> int:
-    """Bring a file or a folder's names to the disk; returns its size in bytes."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-        return os.fstat(opened).st_size
-    finally:
-        os.close(opened)
+                sizes_bytes[path.relative_to(draft).as_posix()] = path.stat().st_size
+    content = {"format": 1, "sizes_bytes": sizes_bytes}
+    (draft / MARKER).write_text(json.dumps(content), encoding="utf-8")

@@ -1,7 +1,8 @@
-"""The file-system operations that the recorder's promises rest on, and `create`, the primitive built from them.
+"""Every operation on the file system that the store makes, and `create`, the primitive built from them.
 
-They are methods of one small class, so that a test can stand between the recorder and the disk: stop at any
-single operation, fail it, or drop what was not synced.
+They are methods of one small class, so that a test can stand between the store and the disk: stop at any single
+operation, fail it, or drop what was not synced. Nothing else of the store touches the file system (but for what is
+in a checkpoint, which the training function writes itself), so a class with the same operations on memory will do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from caviar.errors import FolderError
 
@@ -20,6 +22,10 @@ class Files:
     def make_folder(self, path: Path) -> None:
         """Make one folder, which must not exist."""
         path.mkdir()
+
+    def make_folders(self, path: Path) -> None:
+        """Make a folder and those above it, where they do not exist."""
+        path.mkdir(parents=True, exist_ok=True)
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a new file and bring it to the disk. A name that is taken raises `FileExistsError`."""
@@ -44,17 +50,21 @@ class Files:
         """Remove a name; one that is gone already is no error."""
         path.unlink(missing_ok=True)
 
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder that is empty."""
+        path.rmdir()
+
     def remove_tree(self, path: Path) -> None:
         """Remove a folder with all that it holds, as far as that is possible."""
         shutil.rmtree(path, ignore_errors=True)
 
     def sync_folder(self, path: Path) -> None:
         """Bring a folder's names to the disk."""
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(path)
+
+    def sync_file(self, path: Path) -> None:
+        """Bring the content of a file that is there to the disk."""
+        _sync(path)
 
     def names(self, path: Path) -> list[str]:
         """The names in a folder, in no order."""
@@ -63,6 +73,26 @@ class Files:
     def read(self, path: Path) -> bytes:
         """A file's whole content."""
         return path.read_bytes()
+
+    def open(self, path: Path) -> BinaryIO:
+        """A file to seek and read in."""
+        return path.open("rb")
+
+    def size_bytes(self, path: Path) -> int:
+        """A file's size."""
+        return path.stat().st_size
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is a file or a folder of this name."""
+        return path.exists()
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is a folder of this name."""
+        return path.is_dir()
+
+    def is_writable(self, path: Path) -> bool:
+        """Whether this process may make files in an existing folder."""
+        return os.access(path, os.W_OK | os.X_OK)
 
     # --- built from the operations above ------------------------------------------------------------------
 
@@ -134,3 +164,11 @@ class Files:
         except FileExistsError:
             return True
         return False
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -11,12 +11,10 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from caviar.errors import UsageError
 from caviar.messages import CommandAnswered, CommandReceived
-from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.rows import from_row
@@ -42,7 +40,7 @@ def post(
         data = json.dumps(content, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"{command}: its arguments {dict(args or {})!r} are not JSON: {error}") from None
-    Files().replace(sweep.command(command_id), data, temporary=sweep.temporary("post"))
+    sweep.storage.replace(sweep.command(command_id), data)
     return command_id
 
 
@@ -80,6 +78,7 @@ class Inbox:
 
     def __init__(self, folder: SweepFolder, *, now_us: Callable[[], int] = wall_clock_us) -> None:
         self._folder = folder
+        self._storage = folder.storage
         self._now_us = now_us
         self._taken: set[str] = set()
         self._warnings: list[str] = []
@@ -92,53 +91,56 @@ class Inbox:
         """
         arrived = []
         try:
-            names = sorted(entry.name for entry in self._folder.inbox_folder.iterdir())
+            names = sorted(self._storage.names(self._folder.inbox_folder))
         except FileNotFoundError as error:
             raise self._folder.gone() from error
         for name in names:
             if name in self._taken or name.startswith(".") or name.endswith(".bad"):
                 continue
-            path = self._folder.inbox_folder / name
             self._taken.add(name)
             try:
-                arrived.append(_read(path, self._now_us()))
+                data = self._storage.read(f"{self._folder.inbox_folder}/{name}")
+                arrived.append(_read(name, data, now_us=self._now_us()))
             except FileNotFoundError:
                 self._taken.discard(name)
             except (OSError, ValueError) as error:
-                self._set_aside(path, error)
+                self._set_aside(name, error)
         return arrived
 
     def done(self, command_id: str) -> None:
         """The answer to this command is committed: remove its file."""
-        path = self._folder.command(command_id)
-        path.unlink(missing_ok=True)
-        self._taken.discard(path.name)
+        key = self._folder.command(command_id)
+        self._storage.unlink(key)
+        self._taken.discard(key.rpartition("/")[2])
 
     def take_warnings(self) -> list[str]:
         """What was set aside since the last call, a line each."""
         warnings, self._warnings = self._warnings, []
         return warnings
 
-    def _set_aside(self, path: Path, error: Exception) -> None:
+    def _set_aside(self, name: str, error: Exception) -> None:
+        key = f"{self._folder.inbox_folder}/{name}"
+        told = f"{self._folder.where(key)}: is not a command ({error})"
         try:
-            path.rename(path.with_name(f"{path.name}.bad"))
+            self._storage.move(key, f"{key}.bad")
         except OSError:
-            self._warnings.append(f"{path}: is not a command ({error}); skipped")
+            self._warnings.append(f"{told}; skipped")
         else:
-            self._taken.discard(path.name)
-            self._warnings.append(f"{path}: is not a command ({error}); set aside as {path.name}.bad")
+            self._taken.discard(name)
+            self._warnings.append(f"{told}; set aside as {name}.bad")
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _NotACommandError(f"{name} is not JSON")
 
 
-def _read(path: Path, now_us: int) -> CommandReceived:
+def _read(name: str, data: bytes, *, now_us: int) -> CommandReceived:
     """The command in a file; one that holds none raises `ValueError`."""
-    if path.suffix != ".json":
+    command_id = name.removesuffix(".json")
+    if command_id == name:
         raise _NotACommandError("its name does not end in .json")
-    content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-    if not isinstance(content, dict) or content.get("id") != path.stem:
+    content = json.loads(data, parse_constant=_refuse_constant)
+    if not isinstance(content, dict) or content.get("id") != command_id:
         raise _NotACommandError("its id is not its name")
     command, trial, args = content.get("command"), content.get("trial"), content.get("args")
     if not isinstance(command, str):
@@ -147,4 +149,4 @@ def _read(path: Path, now_us: int) -> CommandReceived:
         raise _NotACommandError(f"trial is {trial!r}, neither a trial's number nor null")
     if not isinstance(args, dict):
         raise _NotACommandError(f"args is {args!r}, not an object")
-    return CommandReceived(now_us, path.stem, command, trial, args)
+    return CommandReceived(now_us, command_id, command, trial, args)

@@ -48,7 +48,7 @@ class Lease:
     def read(cls, folder: SweepFolder) -> Lease | None:
         """The folder's lease, or None where there is none that can be read: then nobody is kept away."""
         try:
-            return cls(**json.loads(folder.lease_json.read_bytes()))
+            return cls(**json.loads(folder.storage.read(folder.lease_json)))
         except (OSError, ValueError, TypeError):
             return None
 

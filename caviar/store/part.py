@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,7 @@ from caviar.store.layout import FORMAT, SweepFolder
 class Part:
     """What a part's footer says: the commits it covers, both ends included, and who wrote it."""
 
-    path: Path
+    key: str
     first: int
     last: int
     nonce: str
@@ -44,29 +43,31 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_footer(path: Path) -> Part:
+def read_footer(folder: SweepFolder, key: str) -> Part:
     """What a part covers; a damaged file raises a `FolderError` that names it."""
+    where = folder.where(key)
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        with folder.storage.open(key) as file:
+            metadata = pq.read_metadata(file).metadata or {}
     except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+        raise FolderError(f"{where}: damaged: {_line(error)}") from error
     version = metadata.get(b"caviar.format")
     if version != str(FORMAT).encode():
         told = "none" if version is None else version.decode(errors="replace")
-        raise FolderError(f"{path}: format version {told} is unknown; this caviar reads {FORMAT}")
+        raise FolderError(f"{where}: format version {told} is unknown; this caviar reads {FORMAT}")
     first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
-    if first != SweepFolder.part_first(path.name):
-        raise FolderError(f"{path}: damaged: it begins at commit {first}, not where its name says")
-    return Part(path, first, last, metadata[b"caviar.nonce"].decode())
+    if first != SweepFolder.part_first(key.rpartition("/")[2]):
+        raise FolderError(f"{where}: damaged: it begins at commit {first}, not where its name says")
+    return Part(key, first, last, metadata[b"caviar.nonce"].decode())
 
 
-def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = None) -> pa.Table:
     """A part's rows; a damaged file raises a `FolderError` that names it."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
+        with folder.storage.open(key) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            return parquet.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+        raise FolderError(f"{folder.where(key)}: damaged: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

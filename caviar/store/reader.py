@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 
 from caviar.store import segment
 from caviar.store.amended import amended
+from caviar.store.files import Files
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.part import read_part
 from caviar.store.picture import Camera, Picture
+from caviar.store.segment import Segment
 from caviar.store.tables import SCHEMAS, join
 
 SweepState = Literal["finished", "running", "interrupted"]
@@ -50,7 +52,7 @@ class Reader:
 
     What it returns is a whole prefix of the commits, both tables up to the same one: nothing torn, doubled or
     vanishing. A folder that is no sweep, and a file that is damaged or missing, raise a `FolderError` that names
-    it. With ``metrics=False`` the metrics tables stay empty and are not read.
+    it. With ``metrics=False`` the metrics tables stay empty and are not read. ``files``: as in `SweepFolder`.
     """
 
     def __init__(
@@ -59,8 +61,9 @@ class Reader:
         *,
         metrics: bool = True,
         now_us: Callable[[], int] = wall_clock_us,
+        files: Files | None = None,
     ) -> None:
-        self._folder = SweepFolder.find(path)
+        self._folder = SweepFolder.find(path, files=files)
         self._tables: tuple[Table, ...] = TABLES if metrics else ("events",)
         self._now_us = now_us
         self._camera = Camera(self._folder)
@@ -112,10 +115,13 @@ class Reader:
 
     def _pieces(self, picture: Picture) -> Iterator[pa.Table]:
         for part in picture.parts["metrics"]:
-            yield read_part(part.path)
+            yield read_part(self._folder, part.key)
         for commit in range(picture.covered("metrics") + 1, picture.last + 1):
-            path = self._folder.hot(commit)
-            yield segment.decode(path, path.read_bytes()).metrics
+            yield self._commit(commit).metrics
+
+    def _commit(self, commit: int) -> Segment:
+        key = self._folder.hot(commit)
+        return segment.decode(self._folder.where(key), self._folder.storage.read(key))
 
     def state(self) -> SweepState:
         """Where the sweep stands now: finished once its end was recorded, and no driver started after that;
@@ -145,12 +151,11 @@ class Reader:
             for part in picture.parts[table]:
                 if part.last > seen:
                     skip = sum(self._counts[commit][table] for commit in range(part.first, seen + 1))
-                    rows[table].append(read_part(part.path).slice(skip))
+                    rows[table].append(read_part(self._folder, part.key).slice(skip))
         covered = {table: picture.covered(table) for table in TABLES}
         counts: dict[int, dict[Table, int]] = {}
         for commit in range(max(seen, min(covered.values())) + 1, picture.last + 1):
-            path = self._folder.hot(commit)
-            content = segment.decode(path, path.read_bytes())
+            content = self._commit(commit)
             counts[commit] = {table: content.rows(table).num_rows for table in TABLES}
             for table in tables:
                 if commit > covered[table]:

@@ -20,7 +20,6 @@ from caviar.messages import Reports, TrialStarted
 from caviar.store import segment
 from caviar.store.fence import Fence
 from caviar.store.files import Files
-from caviar.store.founding import founding
 from caviar.store.layout import FORMAT, TABLES, SweepFolder
 from caviar.store.lease import RENEW_S, Lease, refuse_if_held
 from caviar.store.part import read_part
@@ -47,7 +46,7 @@ class Recorder:
         """For `create` and `open` alone."""
         self._fence = fence
         self._folder = fence.folder
-        self._files = fence.files
+        self._storage = fence.storage
         self._now_us = now_us
         self._progress = Progress()
         self._created_us = created_us
@@ -75,13 +74,15 @@ class Recorder:
         created_us = now_us()
         content = {**declaration, "format": FORMAT, "created_us": created_us}
         data = json.dumps(content, indent=1, allow_nan=False).encode()
+        if files is not None:
+            folder = SweepFolder(folder.path, files)
         folder.check_new()
-        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
-        with founding(folder, recorder._files):
+        recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
+        with folder.storage.founding(folder.folders, (folder.sweep_json, folder.lease_json)):
             recorder._seal()
             recorder._roller.start()
             recorder._renew_lease()
-            recorder._fence.create(folder.sweep_json, data)
+            folder.storage.create(folder.sweep_json, data)
         return recorder
 
     @classmethod
@@ -98,10 +99,12 @@ class Recorder:
         Raises `LeaseError` where another driver holds it, unless ``take_over``; `FolderError` where it is no
         sweep, or damaged.
         """
+        if files is not None:
+            folder = SweepFolder(folder.path, files)
         created_us = int(folder.declaration()["created_us"])
         if not take_over:
             refuse_if_held(folder, now_us())
-        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
+        recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
         camera = Camera(folder)
         while True:
             recorder._next_commit = camera.take().last + 1
@@ -158,11 +161,11 @@ class Recorder:
                 events_table(events, self._next_event),
             )
             try:
-                self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+                self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
             except FileExistsError:
                 events = self._adopt(events)
             except FileNotFoundError as error:
-                if self._folder.sweep_json.exists():
+                if self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error  # waiting for it, as one does for room, would be in vain
             else:
@@ -193,7 +196,7 @@ class Recorder:
             try:
                 self._renew_lease()
             except FileNotFoundError as error:
-                if self._folder.sweep_json.exists():
+                if self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error
 
@@ -222,7 +225,7 @@ class Recorder:
             METRICS.empty_table(),
             EVENTS.empty_table(),
         )
-        self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+        self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
         self._next_commit += 1
 
     def _count(self, content: Segment) -> None:
@@ -238,7 +241,7 @@ class Recorder:
         content = self._fence.read_own(self._next_commit)
         if content is None:
             return events
-        self._files.sync_folder(self._folder.hot_folder)
+        self._storage.sync(self._folder.hot(self._next_commit))
         stored = event_rows(content.events)
         if list(events[: len(stored)]) != stored:
             raise ValueError("after a failed commit, its events come first in the next")
@@ -287,9 +290,9 @@ class Recorder:
         if picture.last >= self._next_commit:  # another driver sealed after us
             self._fence.read_own(self._next_commit)
         for part in picture.parts["metrics"]:
-            self._note_reports(read_part(part.path, ("trial", "attempt", "seq")))
+            self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:
-            events = read_part(part.path, ("kind", "trial", "attempt"))
+            events = read_part(self._folder, part.key, columns=("kind", "trial", "attempt"))
             self._next_event += events.num_rows
             self._note_starts(events)
         covered = {table: picture.covered(table) for table in TABLES}
@@ -306,20 +309,14 @@ class Recorder:
     def _renew_lease(self) -> None:
         now_us = self._now_us()
         lease = Lease.mine(self._fence.nonce, now_us)
-        self._files.replace(self._folder.lease_json, lease.to_bytes(), temporary=self._folder.temporary("lease"))
+        self._storage.replace(self._folder.lease_json, lease.to_bytes())
         self._leased_us = now_us
 
     def _release_lease(self) -> None:
         lease = Lease.read(self._folder)
         if lease is not None and lease.nonce == self._fence.nonce:
-            self._files.unlink(self._folder.lease_json)
+            self._storage.unlink(self._folder.lease_json)
 
     def _tidy(self) -> None:
-        """Remove what crashed writers left in `.tmp`, but not what clients post: they may be at it now."""
-        for name in self._files.names(self._folder.tmp_folder):
-            if not name.startswith("post-"):
-                path = self._folder.tmp_folder / name
-                if path.is_dir():
-                    self._files.remove_tree(path)
-                else:
-                    self._files.unlink(path)
+        """Remove what crashed writers left on its way, but not what clients post: they may be at it now."""
+        self._storage.remove_leftovers(spare=self._folder.inbox_folder)

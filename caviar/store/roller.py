@@ -80,7 +80,7 @@ class Roller:
             if done >= last:
                 self._waiting = self.rows = 0
         for commit in sorted(self._spent):
-            self._fence.files.unlink(self._fence.folder.hot(commit))
+            self._fence.storage.unlink(self._fence.folder.hot(commit))
             self._spent.remove(commit)
 
     def _roll_table(self, table: Table, contents: Sequence[Segment], *, adopt: bool) -> None:
@@ -91,15 +91,15 @@ class Roller:
         try:
             self._create(rows, table, first=first, last=last)
         except FileExistsError:
-            path = self._fence.folder.part(table, first)
-            part = read_footer(path)
+            key = self._fence.folder.part(table, first)
+            part = read_footer(self._fence.folder, key)
             if not adopt:
                 self._fence.compare(part.nonce)
             # Ours: an earlier create failed after the name was there, so it may not be on the disk yet
-            self._fence.files.sync_folder(path.parent)
+            self._fence.storage.sync(key)
             self._covered[table] = part.last
 
     def _create(self, rows: pa.Table, table: Table, *, first: int, last: int) -> None:
         data = encode_part(rows, first, last=last, nonce=self._fence.nonce)
-        self._fence.create(self._fence.folder.part(table, first), data)
+        self._fence.storage.create(self._fence.folder.part(table, first), data)
         self._covered[table] = last

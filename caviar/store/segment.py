@@ -12,7 +12,6 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -66,7 +65,7 @@ def encode(segment: Segment) -> bytes:
     return b"".join((stream, _TRAILER.pack(_MAGIC, len(stream), zlib.crc32(stream))))
 
 
-def decode(path: Path, data: bytes) -> Segment:
+def decode(path: object, data: bytes) -> Segment:
     """The inverse of `encode`; content that is not whole raises a `FolderError` that names ``path``."""
     length = len(data) - _TRAILER.size
     if length < 0:

@@ -43,6 +43,9 @@ class Unsynced(Files):
     def sync_folder(self, path: Path) -> None:
         pass
 
+    def sync_file(self, path: Path) -> None:
+        pass
+
 
 @pytest.fixture(scope="session")
 def unsynced() -> Files:
