@@ -105,9 +105,15 @@ class Recorder:
         if not take_over:
             refuse_if_held(folder, now_us())
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
+        # A predecessor that was killed may have got as far as a name that is not on the disk yet. Before anything
+        # is built on what is found, it has to be: here, and in `_recall`
+        folder.storage.sync(folder.sweep_json)
         camera = Camera(folder)
         while True:
-            recorder._next_commit = camera.take().last + 1
+            picture = camera.take()
+            if picture.hot:
+                folder.storage.sync(folder.hot(picture.hot[-1]))
+            recorder._next_commit = picture.last + 1
             with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
                 recorder._seal()
                 break
@@ -289,6 +295,8 @@ class Recorder:
         self._next_event = 0
         if picture.last >= self._next_commit:  # another driver sealed after us
             self._fence.read_own(self._next_commit)
+        for parts in picture.parts.values():
+            self._storage.sync(parts[-1].key)  # commits that they cover leave `_hot` now
         for part in picture.parts["metrics"]:
             self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:
