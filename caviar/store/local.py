@@ -97,7 +97,7 @@ class LocalStorage(Storage):
             self._files.rename(path, aside)  # at once, so that nobody finds half of it
         except FileNotFoundError:
             return
-        self._files.sync_folder(path.parent)  # nor after a power cut
+        self._files.sync_folder(path.parent)  # nor is half of it back under its name after a power cut
         self._files.remove_tree(aside)
         with contextlib.suppress(OSError):  # the first that is not empty
             for parent in self._parents(folder)[:-1]:
@@ -153,9 +153,11 @@ class LocalStorage(Storage):
         return founding(self._root, self._files, folders=inner, loose=[self.path(key) for key in files])
 
     def remove_leftovers(self, spare: str) -> None:
-        for name in self._files.names(self.path(TMP)):
-            if name.startswith(f"{spare}-"):
-                continue
+        names = [name for name in self._files.names(self.path(TMP)) if not name.startswith(f"{spare}-")]
+        if names:
+            # What was moved here as a whole must not be back under its old name, after a power cut, without its files
+            self._files.sync_folder(self.path(TMP))
+        for name in names:
             path = self.path(TMP) / name
             if self._files.is_folder(path):
                 self._files.remove_tree(path)

@@ -14,6 +14,7 @@ import errno
 import io
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,13 @@ class File:
     lost: bool = False
     """A sync of it failed."""
     links: int = 0
+
+    def append(self, data: bytes) -> None:
+        self.content += data
+
+    def sync(self) -> None:
+        if not self.lost:
+            self.durable = self.content
 
 
 @dataclass(slots=True, eq=False)
@@ -155,9 +163,9 @@ class Disk:
                 target.durable[name] = (-1, again)
         return after
 
-    def listing(self) -> dict[str, bytes | None]:
-        """Every name with its content; None: a folder."""
-        return dict(_list(self.root, ""))
+    def listing(self, *, without: str = "") -> dict[str, bytes | None]:
+        """Every name with its content; None: a folder. ``without``: leave out what lies in folders of this name."""
+        return dict(_list(self.root, "", without))
 
     # --- names -----------------------------------------------------------------------------------------------
 
@@ -214,14 +222,6 @@ class Disk:
         if path.name in parent.names:
             raise _error(errno.EEXIST, path)
         self._change((parent, path.name, node))
-
-    def append(self, path: Path, data: bytes) -> None:
-        self.file(path).content += data
-
-    def sync_file(self, path: Path) -> None:
-        file = self.file(path)
-        if not file.lost:
-            file.durable = file.content
 
     def sync_folder(self, path: Path) -> None:
         folder = self.folder(path)
@@ -302,11 +302,12 @@ class DiskFiles(Files):
                 self.make_folder(folder)
 
     def write(self, path: Path, data: bytes) -> None:
-        self._do("create", path, lambda: self.disk.add(path, File()))
+        file = File()  # open from here on, whatever becomes of its name
+        self._do("create", path, lambda: self.disk.add(path, file))
         half = len(data) // 2
         for piece in (data[:half], data[half:]):
-            self._do("write", path, lambda piece=piece: self.disk.append(path, piece))  # type: ignore[misc]
-        self.sync_file(path)
+            self._do("write", path, lambda piece=piece: file.append(piece))  # type: ignore[misc]
+        self._sync(path, file)
 
     def link(self, source: Path, target: Path) -> None:
         self._do("link", target, lambda: self.disk.add(target, self.disk.file(source)))
@@ -316,7 +317,13 @@ class DiskFiles(Files):
 
     def rename(self, source: Path, target: Path) -> None:
         self.disk.notice(source)
-        self._do("rename", target, lambda: self.disk.rename(source, target))
+
+        def rename() -> None:
+            self.disk.rename(source, target)
+            if source.parent.name == TMP:
+                shutil.rmtree(source, ignore_errors=True)
+
+        self._do("rename", target, rename)
 
     def unlink(self, path: Path) -> None:
         self._do("unlink", path, lambda: self.disk.unlink(path))
@@ -326,6 +333,8 @@ class DiskFiles(Files):
 
     def remove_tree(self, path: Path) -> None:
         try:
+            if self.is_folder(path) and path.parent.name == TMP:
+                shutil.rmtree(path, ignore_errors=True)  # what a training function wrote there, as in `notice`
             for name in self.names(path):
                 inner = path / name
                 if self.is_folder(inner):
@@ -342,10 +351,13 @@ class DiskFiles(Files):
 
     def sync_file(self, path: Path) -> None:
         self.disk.notice(path)
+        self._sync(path, self.disk.file(path))
+
+    def _sync(self, path: Path, file: File) -> None:
         try:
-            self._do("fsync", path, lambda: self.disk.sync_file(path))
+            self._do("fsync", path, file.sync)
         except OSError:
-            self.disk.file(path).lost = True
+            file.lost = True
             raise
 
     def names(self, path: Path) -> list[str]:
@@ -378,12 +390,13 @@ class _Overlay(dict[Folder, dict[str, tuple[int, "File | Folder | None"]]]):
         return self[folder]
 
 
-def _list(folder: Folder, path: str) -> Iterator[tuple[str, bytes | None]]:
+def _list(folder: Folder, path: str, without: str) -> Iterator[tuple[str, bytes | None]]:
     for name, node in sorted(folder.names.items()):
         inner = f"{path}/{name}"
         if isinstance(node, Folder):
             yield inner, None
-            yield from _list(node, inner)
+            if name != without:
+                yield from _list(node, inner, without)
         else:
             yield inner, node.content
 

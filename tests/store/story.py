@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -111,11 +112,11 @@ def _rows_after(acts: int, table: Table) -> int:
 class Story:
     """One telling of it, in the folder ``root`` of a disk. The clock goes on as it is told."""
 
-    def __init__(self, root: Path, acknowledged: int = -1) -> None:
+    def __init__(self, root: Path, acknowledged: int = -1, clock_us: int = BEGIN_US) -> None:
         self.root = root
         self.acknowledged = acknowledged
         """So many acts were told to be stored; -1: nor was the sweep told to be made."""
-        self.clock_us = BEGIN_US
+        self.clock_us = clock_us
 
     def tell(self, files: Files, retry: Retry = at_once) -> None:
         """Both drivers' lives, from the beginning."""
@@ -132,16 +133,20 @@ class Story:
         if position > next(number for number, act in enumerate(ACTS) if act.command):
             retry(lambda: inbox.done(COMMAND))  # as the runner does with what has been answered
         for number in range(position, until):
-            self._act(recorder, folder, inbox, number=number, retry=retry)
+            self.act(number, recorder, folder=folder, inbox=inbox, retry=retry)
         retry(recorder.close)
 
     def begin(self, folder: SweepFolder) -> Recorder:
+        """A driver makes the sweep, or opens it."""
         self.clock_us += 31_000_000  # no lease is in the way
         if folder.exists():
             return Recorder.open(folder, now_us=lambda: self.clock_us)
         return Recorder.create(folder, {"metric": "loss"}, now_us=lambda: self.clock_us)
 
-    def _act(self, recorder: Recorder, folder: SweepFolder, inbox: Inbox, *, number: int, retry: Retry) -> None:
+    def act(
+        self, number: int, recorder: Recorder, *, folder: SweepFolder, inbox: Inbox, retry: Retry = at_once
+    ) -> None:
+        """One commit, with what comes before and after it."""
         act = ACTS[number]
         checkpoints = OnDisk(str(self.root), folder.files)
         if act.lease_due:
@@ -156,7 +161,10 @@ class Story:
                 if not folder.storage.exists(folder.command(COMMAND))
                 else None
             )
-            assert [one.id for one in retry(inbox.take)] == [COMMAND]
+            looks: list[str] = []
+            while not looks:
+                looks = [one.id for one in retry(inbox.take)]
+            assert looks == [COMMAND]
         # Workers send again, each time, whatever they have
         sent = [block([key for act in ACTS[:number] for key in act.keys]), block(act.keys)]
         retry(lambda: recorder.commit(sent, EVENTS[_BOUNDS[number] : _BOUNDS[number + 1]]))
@@ -193,11 +201,15 @@ class Story:
         assert inbox.take_warnings() == []
         return stored
 
-    def check_end(self, disk: Disk) -> None:
-        """Look at what is on the disk after the last close."""
+    def check_all_there(self, disk: Disk) -> None:
+        """Look at what is on the disk when everything was stored and rolled."""
         assert self.check(disk) == len(ACTS)
         for table in TABLES:
             assert _listed(disk, self.root / table) == ROWS[table]
+
+    def check_end(self, disk: Disk) -> None:
+        """Look at what is on the disk after the last close."""
+        self.check_all_there(disk)
         names = disk.folder(self.root).names
         assert "lease.json" not in names
         leftovers = disk.folder(self.root / ".tmp").names
@@ -219,6 +231,7 @@ class Story:
 
 def _train(checkpoints: OnDisk, step: int) -> None:
     with checkpoints.checkpoint(0, 0, step) as draft:
+        shutil.rmtree(draft, ignore_errors=True)  # left by a telling in which everything had the same name
         (draft / "weights").mkdir(parents=True)
         (draft / "weights" / "layer").write_bytes(_weights(step))
         (draft / "step").write_text(str(step))
