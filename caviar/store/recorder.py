@@ -53,6 +53,9 @@ class Recorder:
         self._roller = Roller(fence, created_us=created_us)
         self._next_commit = 0
         self._next_event = 0
+        self._unsure = False
+        """A create of the next commit failed, so it may have been there all the same, and a successor may have rolled
+        it: then its name is free again."""
         self._leased_us = 0
         self._closed = False
 
@@ -149,8 +152,8 @@ class Recorder:
         With nothing to store it does nothing. Rolls first where that is due.
 
         After an `OSError` nothing counts as stored: call again with the same reports and events, and more behind
-        them if there are more. `FencedError`: another driver took over, and nothing was stored. `FolderError`: the
-        folder has been removed.
+        them if there are more. `FencedError`: another driver took over, and what it found of these, it has.
+        `FolderError`: the folder has been removed.
         """
         self._fence.check()
         self._roll_if_due()  # not after the commit: were it to fail there, the caller would repeat stored events
@@ -170,11 +173,13 @@ class Recorder:
                 self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
             except FileExistsError:
                 events = self._adopt(events)
-            except FileNotFoundError as error:
-                if self._storage.exists(self._folder.sweep_json):
+            except OSError as error:
+                self._unsure = True
+                if not isinstance(error, FileNotFoundError) or self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error  # waiting for it, as one does for room, would be in vain
             else:
+                self._make_sure()
                 for block in new:
                     self._progress.note(block.trial, block.attempt, block.seq)
                 self._count(content)
@@ -199,6 +204,8 @@ class Recorder:
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
+            if self._unsure:
+                self._fence.check_last(self._next_commit)
             try:
                 self._renew_lease()
             except FileNotFoundError as error:
@@ -247,6 +254,7 @@ class Recorder:
         content = self._fence.read_own(self._next_commit)
         if content is None:
             return events
+        self._make_sure()
         self._storage.sync(self._folder.hot(self._next_commit))
         stored = event_rows(content.events)
         if list(events[: len(stored)]) != stored:
@@ -254,6 +262,12 @@ class Recorder:
         self._note_reports(content.metrics)
         self._count(content)
         return events[len(stored) :]
+
+    def _make_sure(self) -> None:
+        """The next commit is there and ours. See that it counts: that no successor has passed it by."""
+        if self._unsure:
+            self._fence.check_last(self._next_commit)
+            self._unsure = False
 
     def _note_reports(self, metrics: pa.Table) -> None:
         self._progress.note(*(metrics.column(name).to_numpy() for name in ("trial", "attempt", "seq")))

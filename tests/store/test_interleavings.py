@@ -62,7 +62,9 @@ class Interleavings(RuleBasedStateMachine):
         self.attempt = dict.fromkeys(range(TRIALS), 0)
         self.next_seq = dict.fromkeys(range(TRIALS), 0)
         self.stored: list[Batch] = []
-        """What was acknowledged or, after a driver's end, found all the same; in order."""
+        """What was acknowledged or, by a successor, found all the same; in order."""
+        self.orphans: list[Batch] = []
+        """What a driver that is gone was given and was not told to be stored: it may be found or not."""
         self.zombies: list[Driver] = []
         recorder = Recorder.create(SweepFolder(ROOT, self.process()), {}, now_us=self.now_us)
         self.driver: Driver | None = Driver(recorder)
@@ -140,18 +142,18 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(survival=st.one_of(st.sampled_from(EXTREMES), st.integers(0, 2**32).map(by_chance)))
     def power_cut(self, survival: Survival) -> None:
-        predecessor, self.driver = self.driver, None
+        self._end()
         self.zombies.clear()
         self.disk = self.disk.after_power_cut(survival)
-        self._settle(predecessor)
+        self._settle()
 
     @rule()
     def take_over(self) -> None:
         """A successor comes, whether the predecessor lives on or not."""
         self.clock_us += 1_000_000
-        predecessor, self.driver = self.driver, None
-        if predecessor is not None:
-            self.zombies.append(predecessor)
+        if self.driver is not None:
+            self.zombies.append(self.driver)
+        self._end()
         folder = SweepFolder(ROOT, self.process())
         recorder = None
         while recorder is None:
@@ -161,7 +163,7 @@ class Interleavings(RuleBasedStateMachine):
                 folder = SweepFolder(ROOT, self.process())
             except (OSError, FolderError):
                 assert self.fault is None
-        self._settle(predecessor)
+        self._settle()
         assert recorder.events == len(self.stored)
         self.driver = Driver(recorder)
 
@@ -191,11 +193,11 @@ class Interleavings(RuleBasedStateMachine):
         after = self._names()
         assert after["metrics"] == before["metrics"]
         assert after["events"] == before["events"]
-        self._find(self.driver)
+        self._find()
 
     @rule()
     def look(self) -> None:
-        self._find(self.driver)
+        self._find()
 
     # --- the reckoning ----------------------------------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ class Interleavings(RuleBasedStateMachine):
         if self._try(lambda driver: driver.recorder.commit([block(sent)], driver.events())):
             self.stored += driver.waiting
             driver.waiting = []
-            self._find(driver)
+            self._find()
 
     def _try(self, call: Callable[[Driver], None]) -> bool:
         """Whether it went well. A driver whose disk fails lives on; one that is killed does not."""
@@ -231,29 +233,30 @@ class Interleavings(RuleBasedStateMachine):
         except FencedError:
             raise AssertionError("nobody took over") from None
         except (OSError, FolderError):
-            self._find(driver)
+            self._find()
             return False
         return True
 
     def _end(self) -> None:
-        predecessor, self.driver = self.driver, None
-        self._settle(predecessor)
+        if self.driver is not None:
+            self.orphans = list(self.driver.waiting)
+        self.driver = None
 
-    def _settle(self, predecessor: Driver | None) -> None:
-        """What a driver that is gone had not been told to be stored is there or is not, and so it stays. Its trials
-        go on from what is there."""
-        self.stored = self._find(predecessor)
+    def _settle(self) -> None:
+        """What is there of a driver that is gone stays, and the rest never comes. Trials go on from what is there."""
+        self.stored, self.orphans = self._find(), []
         for trial in range(TRIALS):
             started = [batch.event.attempt or 0 for batch in self.stored if batch.event.trial == trial]
             keys = [key for batch in self.stored for key in batch.keys if key[0] == trial]
             self.attempt[trial] = max(started, default=0)
             self.next_seq[trial] = sum(1 for _, attempt, _ in keys if attempt == self.attempt[trial])
 
-    def _find(self, driver: Driver | None) -> list[Batch]:
+    def _find(self) -> list[Batch]:
         """The batches that a reader finds."""
+        under_way = self.orphans if self.driver is None else self.driver.waiting
         metrics, events = Reader(ROOT, files=DiskFiles(self.disk)).read()
         told = events.column("data").to_pylist()
-        possible = [*self.stored, *([] if driver is None else driver.waiting)]
+        possible = [*self.stored, *under_way]
         assert told == [batch.event.data for batch in possible[: len(told)]]
         assert len(told) >= len(self.stored), "what was acknowledged is gone"
         found = possible[: len(told)]

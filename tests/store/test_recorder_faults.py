@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from caviar.errors import FolderError
+from caviar.errors import FencedError, FolderError
 from caviar.store.layout import SweepFolder
+from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 from tests.store.disk import EXTREMES, Disk, DiskFiles, by_chance
 from tests.store.story import EVENTS, Story, block
@@ -194,3 +195,28 @@ def test_a_creation_that_fails_leaves_nothing(root: Path) -> None:
     assert failures > 50
 
 
+
+
+def test_a_commit_that_failed_and_that_a_successor_rolled_is_not_made_again(root: Path) -> None:
+    """Its number is free again then, but whoever took it would commit what nobody reads."""
+    disk = Disk(root.parent)
+    ill = False
+
+    def before(number: int, name: str) -> None:
+        if ill and name == "sync":
+            raise failed(name)
+
+    folder = SweepFolder(root, DiskFiles(disk, before))
+    recorder = Recorder.create(folder, {}, now_us=lambda: 0)
+    ill = True
+    with pytest.raises(OSError, match="Input/output"):
+        recorder.commit([], EVENTS[:1])
+    ill = False
+    successor = Recorder.open(SweepFolder(root, DiskFiles(disk)), now_us=lambda: 2**60)
+    assert successor.events == 1
+    for _ in range(2):
+        with pytest.raises(FencedError):
+            recorder.commit([], EVENTS[:2])
+    successor.commit([], EVENTS[1:3])
+    successor.close()
+    assert Reader(root, files=DiskFiles(disk)).read()[1].num_rows == 3
