@@ -52,6 +52,8 @@ class Continuation:
     max_step: int | None = None
     allow_change: bool = False
     take_over: bool = False
+    source: Mapping[str, Any] | None = None
+    """Where it is declared now; None: where it was."""
 
     @property
     def extends(self) -> bool:
@@ -134,11 +136,19 @@ def _recall(
         driven_s=history.driven_s(last_report_us),
         standings=standings(metrics, state, reader.declaration["metric"]),
         lost=_lost(commission.files, state),
-        changes={name: value for name, value in change.changes.items() if name not in ("space", *EXTENT)},
+        changes=_changes(change, how, declaration=reader.declaration),
         extension=extension,
         new_stage=change.new_stage,
     )
     return Controller(plan, state), resumption
+
+
+def _changes(change: Difference, how: Continuation, *, declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """New values of sweep.json that no other event carries."""
+    changes = {name: value for name, value in change.changes.items() if name not in ("space", *EXTENT)}
+    if how.source is not None and how.source != declaration.get("source"):
+        changes["source"] = how.source
+    return changes
 
 
 def _extension(commission: Commission, how: Continuation, change: Difference, *, state: SweepState) -> Extension:
