@@ -204,7 +204,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
         "space: lr: float(low=0.001, high=1.0, scale='log') -> float(low=0.001, high=0.1, scale='log'); "
         "space: optimizer is gone; space: beta is gone; space: width is new: int(low=1, high=4, scale='linear')",
     ),
-    ({"train": learns_otherwise}, "code: test_resume:learns is gone; code: test_resume:learns_otherwise is new"),
+    ({"train": learns_otherwise}, "code: learns is gone; code: learns_otherwise is new"),
 ]
 
 
