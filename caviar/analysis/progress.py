@@ -190,9 +190,11 @@ class Progress:
     def _rank(self, curve: Curve) -> tuple[float, int]:
         return (-curve.best if self._maximize else curve.best, curve.trial)
 
-    def view(self, now_us: int | None = None) -> View:
+    def view(self, now_us: int | None = None, *, alive: bool = True) -> View:
         """How the sweep stands at ``now_us`` (microseconds since the epoch), by default when it last recorded
-        something."""
+        something. Where no driver has it in hand (``alive`` false), trials that were cut off are pending."""
+        if not alive:
+            self._running.clear()
         now_us = self._clock.last_us or 0 if now_us is None else now_us
         since_us = now_us if self._clock.since_us is None else self._clock.since_us
         ended = sum(self._ended.values())
