@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,31 +16,40 @@ import cloudpickle
 
 from caviar.errors import FolderError
 from caviar.execution.contract import TrialFiles
+from caviar.execution.heartbeat import CutOff
 from caviar.execution.supervisor import Order, Supervisor
 from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
 
 FOLDER_S = 5.0
 """How long a new folder may take to be seen on every node."""
 
+END_S = 20.0
+"""How long a worker that is cut off may take to end what it started."""
+
 
 class WorkerActor:
     """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
 
-    def __init__(self, name: str, pickled_job: bytes, parts: bytes) -> None:
+    def __init__(self, name: str, pickled_job: bytes, parts: bytes, cut_off_s: float) -> None:
         self._name = name
         resources, files = cloudpickle.loads(parts)
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
+        self._cut_off = CutOff(cut_off_s, self._end)
 
     def __repr__(self) -> str:
         return self._name
 
     def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
         """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
-        if orders and self._unseen is not None:
-            self._probe(self._unseen)
-            self._unseen = None
-        return self._supervisor.exchange(number, orders, **kwargs)
+        self._cut_off.heard()
+        try:
+            if orders and self._unseen is not None:
+                self._probe(self._unseen)
+                self._unseen = None
+            return self._supervisor.exchange(number, orders, **kwargs)
+        finally:
+            self._cut_off.heard()
 
     def nudge(self) -> None:
         """See `Supervisor.nudge`."""
@@ -45,6 +58,16 @@ class WorkerActor:
     def close(self) -> None:
         """See `Supervisor.close`."""
         self._supervisor.close()
+
+    def _end(self) -> None:
+        """End this worker, without Ray: it may be the one that is gone."""
+        print(f"{self._name}: no word from the driver any more: it ends itself", file=sys.stderr, flush=True)
+        last = threading.Timer(END_S, os._exit, [1])
+        last.daemon = True
+        last.start()
+        with suppress(Exception):
+            self._supervisor.close()
+        os._exit(1)
 
     @staticmethod
     def _probe(files: TrialFiles) -> None:
@@ -85,12 +108,28 @@ class Worker:
     """The last step heard of."""
     recalling: bool = False
     """Whether it has been asked to give trials back."""
-    unreachable_since: float | None = None
+    asked_s: float = 0.0
+    """When that exchange began, by the driver's `AwakeClock`."""
+    unreachable: str | None = None
+    """Why Ray did not get that exchange through, or its reply."""
+    unreachable_s: float = 0.0
+    """Since when, by that clock."""
+    to_repeat: bool = False
+    """Whether that exchange is to be tried again."""
+    failed_starts: int = 0
+    """How many there were in its place before it, in a row, that never replied."""
 
     @property
     def in_hand(self) -> int:
         """How many trials it has not begun."""
         return len(self.trials) - len(self.started)
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long it has owed a reply. Before its first one it owes none, as long as it cannot be told from
+        one that waits for its place."""
+        if not self.waiting or not (self.ready or self.unreachable):
+            return 0.0
+        return now_s - (self.asked_s if self.ready else self.unreachable_s)
 
     def note(self, happened: Event) -> float | None:
         """Keep the picture up to date. Returns how many seconds a trial took that has just ended."""
