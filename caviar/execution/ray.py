@@ -28,9 +28,8 @@ from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
 from caviar.execution.supervisor import Order
-from caviar.execution.tracebacks import one_line
 from caviar.execution.wire import BACK, event, pack_launch
-from caviar.execution.worker import Worker
+from caviar.execution.worker import Worker, cause_of_death
 from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, WorkerLost
 
 _log = logging.getLogger(__name__)
@@ -242,18 +241,18 @@ class Ray(Executor):
             return
         try:
             batches = reply.result()
-        except ray.exceptions.ActorUnavailableError as error:  # perhaps only this reply is lost
-            if worker.unreachable is None:
+        except ray.exceptions.ActorUnavailableError:  # perhaps only this reply is lost
+            if worker.unreachable_s is None:
                 worker.unreachable_s = self._clock.now_s
-            worker.unreachable, worker.to_repeat = one_line(error), True
+            worker.to_repeat = True
             return
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError):  # no other worker would do better
                 raise cause from None
-            self._lose(worker, one_line(error))
+            self._lose(worker, cause_of_death(error))
             return
-        worker.waiting, worker.recalling, worker.unreachable = False, False, None
+        worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
         worker.ready = True
         for number, blocks, entries in batches:
             worker.received = number
@@ -323,7 +322,7 @@ class Ray(Executor):
         for worker in list(self._workers):
             silent_s = worker.silent_s(now_s)
             if silent_s > self._timeouts.heartbeat_s:
-                why = f": {worker.unreachable}" if worker.unreachable else ""
+                why = "" if worker.unreachable_s is None else ", and Ray does not reach it"
                 self._lose(worker, f"it has not replied for {silent_s:.0f} s{why}")
             elif worker.to_repeat:
                 self._call(worker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ from caviar.errors import FolderError
 from caviar.execution.contract import TrialFiles
 from caviar.execution.heartbeat import CutOff
 from caviar.execution.supervisor import Order, Supervisor
+from caviar.execution.tracebacks import one_line
 from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
 
 FOLDER_S = 5.0
@@ -81,6 +83,18 @@ class WorkerActor:
             time.sleep(0.1)
 
 
+def cause_of_death(error: Exception) -> str:
+    """What Ray says of an actor that is no more, in a few words."""
+    text = str(error)
+    if getattr(error, "actor_init_failed", False):  # our own error, below Ray's traceback
+        return f"it could not begin: {text.splitlines()[-1].strip()}"
+    found = re.search(r"The actor is dead because (.+?)\.( |$)", text, re.MULTILINE)
+    if found is None:
+        return one_line(error)
+    kind = re.search(r"Worker exit type: (\w+)", text)
+    return found[1] + (f" ({kind[1]})" if kind and kind[1] != "SYSTEM_ERROR" else "")
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """The driver's picture of one worker."""
@@ -110,10 +124,8 @@ class Worker:
     """Whether it has been asked to give trials back."""
     asked_s: float = 0.0
     """When that exchange began, by the driver's `AwakeClock`."""
-    unreachable: str | None = None
-    """Why Ray did not get that exchange through, or its reply."""
-    unreachable_s: float = 0.0
-    """Since when, by that clock."""
+    unreachable_s: float | None = None
+    """Since when Ray does not get that exchange through, or its reply, by that clock."""
     to_repeat: bool = False
     """Whether that exchange is to be tried again."""
     failed_starts: int = 0
@@ -127,9 +139,8 @@ class Worker:
     def silent_s(self, now_s: float) -> float:
         """For how long it has owed a reply. Before its first one it owes none, as long as it cannot be told from
         one that waits for its place."""
-        if not self.waiting or not (self.ready or self.unreachable):
-            return 0.0
-        return now_s - (self.asked_s if self.ready else self.unreachable_s)
+        since_s = self.asked_s if self.ready else self.unreachable_s
+        return now_s - since_s if self.waiting and since_s is not None else 0.0
 
     def note(self, happened: Event) -> float | None:
         """Keep the picture up to date. Returns how many seconds a trial took that has just ended."""
