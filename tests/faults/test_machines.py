@@ -19,7 +19,7 @@ import pytest
 
 import caviar
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
@@ -47,6 +47,11 @@ for line in sys.stdin:
         (pid,) = pids(node)["raylet"]
         nodes[pid] = node
         tell(pid)
+    elif command == "kill":
+        (process,) = nodes.pop(int(raylet)).all_processes["raylet"]
+        process.process.kill()
+        process.process.wait()  # as long as it is a zombie, Ray takes it to be alive
+        tell("killed")
     else:
         cluster.remove_node(nodes.pop(int(raylet)), allow_graceful=False)
         tell("removed")
@@ -155,13 +160,15 @@ class Machines:
 
     def remove(self, raylet: int) -> None:
         """Kill a node, with all its processes."""
-        workers = family(raylet)
-        self.forget(raylet)
-        self._ask(f"remove {raylet}")
-        send(signal.SIGKILL, workers)
-
-    def forget(self, raylet: int) -> None:
+        processes = family(raylet)
         self.raylets.remove(raylet)
+        self._ask(f"remove {raylet}")
+        send(signal.SIGKILL, processes)
+
+    def kill_raylet(self, raylet: int) -> None:
+        """Kill a node's raylet alone."""
+        self.raylets.remove(raylet)
+        self._ask(f"kill {raylet}")
 
     def end(self) -> None:
         while left := marked(self.mark):
@@ -277,16 +284,13 @@ def test_a_killed_worker_is_replaced(machines: Machines, drive: Drive) -> None:
 
 @pytest.mark.parametrize("whole", [False, True], ids=["raylet", "node"])
 def test_the_trials_of_a_lost_node_start_again_elsewhere(machines: Machines, drive: Drive, whole: bool) -> None:
-    driver = drive(
-        machines.address, heartbeat_s=4.0, cut_off_s=5.0
-    )  # without its raylet a worker lives on, unknown to Ray
+    driver = drive(machines.address, heartbeat_s=4.0)
     driver.at_the_gate()
     node = machines.raylets[0]
     if whole:
         machines.remove(node)
     else:
-        send(signal.SIGKILL, [node])
-        machines.forget(node)
+        machines.kill_raylet(node)
     until(lambda: len(driver.events("attempt_lost")), what=driver.errors())
     driver.ends_well()
     assert len(driver.events("worker_lost")) == 1
