@@ -202,8 +202,10 @@ class Progress:
             TrialState.PENDING.value: self._sampled - ended - len(self._running),
             TrialState.RUNNING.value: len(self._running),
         } | {state.value: self._ended[state.value] for state in TrialState if state.final}
-        alive = [(curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)]
-        leaders = sorted(self._best + alive, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
+        under_way = [
+            (curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)
+        ]
+        leaders = sorted(self._best + under_way, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
         views = [trial_view(curve, status) for curve, status in leaders]
         return View(
             wanted=max(self._wanted or 0, self._sampled),
