@@ -75,7 +75,9 @@ class Follower:
         state = self._reader.state()
         self._progress.update(self._reader.refresh(), self._reader.declaration)
         now_us = time.time_ns() // 1000 if state == "running" else None
-        return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
+        return Moment(
+            self._folder, self._reader.declaration, state, self._progress.view(now_us, alive=state == "running")
+        )
 
 
 def watch(follower: Follower, display: Display) -> Moment:
@@ -91,7 +93,7 @@ def watch(follower: Follower, display: Display) -> Moment:
 
 @contextmanager
 def shown(folder: Path, display: Display) -> Iterator[None]:
-    """Show a sweep that begins and ends within the block, from a thread beside it."""
+    """Show a sweep that begins, or is gone on with, and ends within the block, from a thread beside it."""
     over = threading.Event()
     thread = threading.Thread(target=_show, args=(folder, display, over), name="caviar-display", daemon=True)
     thread.start()
@@ -106,14 +108,15 @@ def shown(folder: Path, display: Display) -> Iterator[None]:
 def _show(folder: Path, display: Display, over: threading.Event) -> None:
     try:
         follower = _wait_for(folder, over)
-        busy_s, last = 0.0, False
+        busy_s, last, begun = 0.0, False, False
         while follower is not None and not last:
             # the last look comes after the end
             last = over.wait(_pause_s(display, busy_s))
             began_s = time.thread_time()
             moment = follower.look()
             display.show(moment)
-            last = last or moment.state == "finished"
+            begun = begun or moment.state == "running"  # one that is extended may have been finished until now
+            last = last or (begun and moment.state == "finished")
             busy_s = time.thread_time() - began_s
     except BrokenPipeError:
         pass  # nobody reads any more; the sweep goes on
