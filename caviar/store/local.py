@@ -155,7 +155,7 @@ class LocalStorage(Storage):
     def remove_leftovers(self, spare: str) -> None:
         names = [name for name in self._files.names(self.path(TMP)) if not name.startswith(f"{spare}-")]
         if names:
-            # What was moved here as a whole must not be back under its old name, after a power cut, without its files
+            # What was moved here must not be back under its old name, after a power cut, without its files
             self._files.sync_folder(self.path(TMP))
         for name in names:
             path = self.path(TMP) / name

@@ -54,7 +54,7 @@ class Recorder:
         self._next_commit = 0
         self._next_event = 0
         self._unsure = False
-        """A create of the next commit failed, so it may have been there all the same, and a successor may have rolled
+        """A create of the next commit failed. It may have been there all the same, and a successor may have rolled
         it: then its name is free again."""
         self._leased_us = 0
         self._closed = False
@@ -117,8 +117,13 @@ class Recorder:
             if picture.hot:
                 folder.storage.sync(folder.hot(picture.hot[-1]))
             recorder._next_commit = picture.last + 1
-            with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
+            try:
                 recorder._seal()
+            except FileExistsError:
+                continue  # the predecessor was faster: take the number after that
+            # Or so much faster that its commit of this number has left `_hot` again, and made room for a seal that
+            # stops nobody. Then parts cover it
+            if camera.take().furthest < recorder._next_commit - 1:
                 break
         recorder._renew_lease()
         try:

@@ -1,10 +1,11 @@
 """A disk in memory that keeps exactly what POSIX promises, and a file system on it that stops where a test says.
 
-What is written lies in the page cache until it is synced: a file's content until its `fsync`, a folder's names until
-the folder is synced. A power cut takes away any part of what was not: each name by itself and in any order, each
-content whole, in part, or with zeros in place of it. A file whose sync failed is lost to syncing, as on Linux: the
-kernel takes its pages for clean, and reports success from then on. Two things are taken for granted, as every file
-system with a journal has them: a rename happens as a whole, and a folder whose sync failed can be synced again.
+What is written lies in the page cache until it is synced: a file's content until its `fsync`, a folder's names
+until the folder is synced. A power cut takes away any part of what was not: each name by itself and in any order,
+each content whole, in part, or with zeros in place of it. A file whose sync failed is lost to syncing, as on
+Linux: the kernel takes its pages for clean, and reports success from then on. Two things are taken for granted,
+as every file system with a journal has them: a rename happens as a whole, and a folder whose sync failed can be
+synced again.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class Disk:
         return after
 
     def listing(self, *, without: str = "") -> dict[str, bytes | None]:
-        """Every name with its content; None: a folder. ``without``: leave out what lies in folders of this name."""
+        """Every name with its content; None: a folder. ``without``: not what lies in folders of this name."""
         return dict(_list(self.root, "", without))
 
     # --- names -----------------------------------------------------------------------------------------------

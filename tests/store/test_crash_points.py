@@ -7,6 +7,7 @@ disk before every step, and every picture is one stop.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
@@ -175,12 +176,10 @@ def test_a_process_that_is_stopped_leaves_what_the_picture_shows(
 # --- a second stop, on the way back ------------------------------------------------------------------------
 
 
-def test_the_power_goes_at_any_step_of_a_recovery(
-    life: list[Moment], root: Path
-) -> None:
-    """Wherever the first driver is killed, every step of its successor's `Recorder.open` is a second stop. The kill
-    leaves names that are not on the disk yet, for the power cut after it to take away; of kills that leave the same
-    names, the first has brought the fewest of them to the disk."""
+def test_the_power_goes_at_any_step_of_a_recovery(life: list[Moment], root: Path) -> None:
+    """Wherever the first driver is killed, every step of its successor's `Recorder.open` is a second stop. A kill
+    leaves names that are not on the disk yet, for the power cut after it to take away; of kills that leave the
+    same names, the first has brought the fewest of them to the disk."""
     firsts = seconds = different = 0
     met = Seen()
     for moment in life:
@@ -214,66 +213,79 @@ def test_the_power_goes_at_any_step_of_a_recovery(
 # --- another driver takes over ---------------------------------------------------------------------------
 
 
+def taken_over(root: Path, disk: Disk, stop: int) -> tuple[Story, bool]:
+    """A driver lives on a disk, and before its step ``stop`` another takes over and does everything. Returns that
+    other's story, and whether the first was fenced off."""
+    story, successor = Story(root), Story(root)
+
+    def take_over(number: int, name: str) -> None:
+        if number == stop:
+            successor.acknowledged, successor.clock_us = story.acknowledged, story.clock_us
+            successor.live(DiskFiles(disk))
+
+    try:
+        story.live(DiskFiles(disk, take_over), FIRST_DRIVER, retry=twice)
+    except FencedError:
+        return successor, True
+    return successor, False
+
+
 def test_a_successor_takes_over_at_any_step(life: list[Moment], root: Path) -> None:
-    """The predecessor is suspended at a step, wakes up when the successor has done everything, and must not harm."""
-    fenced = tried = 0
-    for stop in range(next(n for n, moment in enumerate(life) if moment.acknowledged == 0), 10**6):
-        disk, successor = Disk(root.parent), Story(root)
-
-        def take_over(number: int, name: str, *, stop: int = stop, disk: Disk = disk) -> None:
-            if number == stop:
-                successor.acknowledged, successor.clock_us = story.acknowledged, story.clock_us
-                successor.live(DiskFiles(disk))
-
-        story = Story(root)
-        try:
-            story.live(DiskFiles(disk, take_over), FIRST_DRIVER, retry=twice)
-        except FencedError:
-            fenced += 1
+    """The predecessor, suspended at a step, wakes up when the successor has done everything, and must not harm."""
+    founded = next(number for number, moment in enumerate(life) if moment.acknowledged == 0)
+    tried = often = 0
+    for stop in range(founded, len(life)):
+        disk = Disk(root.parent)
+        successor, fenced = taken_over(root, disk, stop)
         if successor.acknowledged == -1:
-            break
+            break  # the first driver's life was over before
         tried += 1
+        often += fenced
         try:
             successor.check_all_there(disk)
             successor.check_all_there(disk.after_power_cut(EXTREMES[0]))
         except Exception as error:
             raise AssertionError(told(life[stop], "taken over")) from error
-    print(f"{tried} points, {fenced} times fenced off")
+    print(f"{tried} points, {often} times fenced off")
     assert tried > 150
-    assert fenced > 150
+    assert often > 150
+
+
+def gone_on(root: Path, disk: Disk, stop: int, *, acts: int) -> tuple[Story, Story, bool]:
+    """A driver has done so many acts. While another takes over, before that one's step ``stop``, it goes on until
+    it is fenced off. Returns both stories, and whether there was such a step."""
+    folder = SweepFolder(root, DiskFiles(disk))
+    story, inbox = Story(root), Inbox(folder)
+    recorder = story.begin(folder)
+    for number in range(acts):
+        story.act(number, recorder, folder=folder, inbox=inbox)
+    woken: list[int] = []
+
+    def wake(number: int, name: str) -> None:
+        if number != stop:
+            return
+        woken.append(number)
+        with contextlib.suppress(FencedError):
+            for act in range(acts, FIRST_DRIVER):
+                story.act(act, recorder, folder=folder, inbox=inbox)
+                recorder.roll()
+
+    successor = Story(root, story.acknowledged, story.clock_us)
+    successor.take_over = True
+    successor.live(DiskFiles(disk, wake))
+    return story, successor, bool(woken)
 
 
 @pytest.mark.parametrize("acts", [1, 3, 6])
 def test_a_predecessor_goes_on_at_any_step_of_a_take_over(root: Path, acts: int) -> None:
-    """It commits and rolls while the successor is on its way in; only what comes before the seal is stored."""
-    for stop in range(10**6):
+    """It commits and rolls while the successor is on its way in; what was acknowledged to either is there."""
+    for stop in itertools.count():
         disk = Disk(root.parent)
-        files = DiskFiles(disk)
-        folder = SweepFolder(root, files)
-        story, inbox = Story(root), Inbox(folder)
-        recorder = story.begin(folder)
-        for number in range(acts):
-            story.act(number, recorder, folder=folder, inbox=inbox)
-        woken: list[int] = []
-
-        def wake(
-            number: int, name: str, *, stop: int = stop, woken: list[int] = woken, story: Story = story
-        ) -> None:
-            if number == stop:
-                woken.append(number)
-                with pytest.raises(FencedError):  # noqa: B023, PT012
-                    for number in range(acts, FIRST_DRIVER):
-                        story.act(number, recorder, folder=folder, inbox=inbox)  # noqa: B023
-                        recorder.roll()  # noqa: B023
-                    raise FencedError("it was never hindered, as nothing had happened yet")
-
-        successor = Story(root, story.acknowledged, story.clock_us)
-        successor.live(DiskFiles(disk, wake))
+        story, successor, woken = gone_on(root, disk, stop, acts=acts)
         if not woken:
-            assert stop > 60
-            return
+            break
         assert successor.acknowledged >= story.acknowledged
         successor.check_all_there(disk)
         successor.check_all_there(disk.after_power_cut(EXTREMES[0]))
-
-
+    print(f"{stop} points")
+    assert stop > 60

@@ -49,7 +49,7 @@ class Driver:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """What a reader finds is always this: of all batches, in order, those that were acknowledged and perhaps the ones
+    """What a reader finds is always this: of all batches, in order, those that were acknowledged and perhaps those
     that were under way, each whole."""
 
     @initialize(seed=st.integers(0, 2**32))
@@ -199,7 +199,7 @@ class Interleavings(RuleBasedStateMachine):
     def look(self) -> None:
         self._find()
 
-    # --- the reckoning ----------------------------------------------------------------------------------------------
+    # --- the reckoning ----------------------------------------------------------------------------------------
 
     def _event(self, kind: str, trial: int | None, attempt: int | None) -> EventRow:
         self.numbers += 1
@@ -243,7 +243,7 @@ class Interleavings(RuleBasedStateMachine):
         self.driver = None
 
     def _settle(self) -> None:
-        """What is there of a driver that is gone stays, and the rest never comes. Trials go on from what is there."""
+        """What is there of a driver that is gone stays, and the rest never comes. Trials go on from there."""
         self.stored, self.orphans = self._find(), []
         for trial in range(TRIALS):
             started = [batch.event.attempt or 0 for batch in self.stored if batch.event.trial == trial]

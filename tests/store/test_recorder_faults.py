@@ -1,5 +1,5 @@
-"""Any single step on the disk fails: it can be repeated, and nothing that was told to be stored is lost to it, even
-where the power goes later and the failed sync had thrown away what it was to bring to the disk."""
+"""Any single step on the disk fails: it can be repeated, and nothing that was told to be stored is lost to it, not
+even if the power goes later and the failed sync had thrown away what it was to bring to the disk."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_fault_that_lasts_costs_nothing_but_time(root: Path, call: str) -> Non
         for last in range(first + 1, first + 3):
             keys = [(0, 0, seq) for seq in range(last)]
             for _ in range(5):
-                with pytest.raises(OSError, match="No space|Input/output"):
+                with pytest.raises(OSError, match=r"No space|Input/output"):
                     recorder.commit([block(keys)], EVENTS[first:last])
         ill = False
         recorder.commit([block(keys)], EVENTS[first:last])
@@ -193,8 +193,6 @@ def test_a_creation_that_fails_leaves_nothing(root: Path) -> None:
             assert name == "unlink"
             story.check(mine.after_power_cut(NOTHING))
     assert failures > 50
-
-
 
 
 def test_a_commit_that_failed_and_that_a_successor_rolled_is_not_made_again(root: Path) -> None:
