@@ -7,7 +7,6 @@ number for a seal, a commit without rows: a predecessor that should still be ali
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -56,6 +55,8 @@ class Recorder:
         self._unsure = False
         """A create of the next commit failed. It may have been there all the same, and a successor may have rolled
         it: then its name is free again."""
+        self._kept: list[EventRow] = []
+        """Of the events of a commit that failed, the first: those that are stored all the same."""
         self._leased_us = 0
         self._closed = False
 
@@ -162,10 +163,12 @@ class Recorder:
         """
         self._fence.check()
         self._roll_if_due()  # not after the commit: were it to fail there, the caller would repeat stored events
+        events = _after(self._kept, events)
         while True:
             new = self._progress.select(reports)
             metrics = metrics_table(new)
             if not metrics.num_rows and not events:
+                self._kept = []
                 return
             content = Segment(
                 self._next_commit,
@@ -188,6 +191,7 @@ class Recorder:
                 for block in new:
                     self._progress.note(block.trial, block.attempt, block.seq)
                 self._count(content)
+                self._kept = []
                 return
 
     def tick(self) -> None:
@@ -262,11 +266,11 @@ class Recorder:
         self._make_sure()
         self._storage.sync(self._folder.hot(self._next_commit))
         stored = event_rows(content.events)
-        if list(events[: len(stored)]) != stored:
-            raise ValueError("after a failed commit, its events come first in the next")
+        left = _after(stored, events)
         self._note_reports(content.metrics)
         self._count(content)
-        return events[len(stored) :]
+        self._kept += stored  # the rest may fail, and then they are given once more
+        return left
 
     def _make_sure(self) -> None:
         """The next commit is there and ours. See that it counts: that no successor has passed it by."""
@@ -347,3 +351,10 @@ class Recorder:
     def _tidy(self) -> None:
         """Remove what crashed writers left on its way, but not what clients post: they may be at it now."""
         self._storage.remove_leftovers(spare=self._folder.inbox_folder)
+
+
+def _after(stored: Sequence[EventRow], events: Sequence[EventRow]) -> Sequence[EventRow]:
+    """The events of a call that come after those that an earlier one, which failed, has stored."""
+    if list(events[: len(stored)]) != list(stored):
+        raise ValueError("after a failed commit, its events come first in the next")
+    return events[len(stored) :]

@@ -15,6 +15,7 @@ from caviar.errors import FencedError, FolderError
 from caviar.store.layout import SweepFolder
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
+from caviar.store.tables import event_rows
 from tests.store.disk import EXTREMES, Disk, DiskFiles, by_chance
 from tests.store.story import EVENTS, Story, block
 
@@ -218,3 +219,29 @@ def test_a_commit_that_failed_and_that_a_successor_rolled_is_not_made_again(root
     successor.commit([], EVENTS[1:3])
     successor.close()
     assert Reader(root, files=DiskFiles(disk)).read()[1].num_rows == 3
+
+
+def test_a_commit_that_fails_again_after_a_part_of_it_was_found_stored_doubles_nothing(root: Path) -> None:
+    disk = Disk(root.parent)
+    ill = "nothing"
+
+    def before(number: int, name: str) -> None:
+        if files.steps[-1].startswith(ill):
+            raise failed(name)
+
+    files = DiskFiles(disk, before)
+    folder = SweepFolder(root, files)
+    recorder = Recorder.create(folder, {}, now_us=lambda: 0)
+    ill = "unlink"  # it has its name by then
+    with pytest.raises(OSError, match="Input/output"):
+        recorder.commit([block([(0, 0, 0)])], EVENTS[:1])
+    ill = f"link {folder.where(folder.hot(2))}"
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output"):
+            recorder.commit([block([(0, 0, 0), (0, 0, 1)])], EVENTS[:2])
+    ill = "nothing"
+    recorder.commit([block([(0, 0, 0), (0, 0, 1)])], EVENTS[:2])
+    recorder.commit([block([(0, 0, 2)])], EVENTS[2:3])
+    metrics, events = Reader(root, files=DiskFiles(disk)).read()
+    assert metrics.column("seq").to_pylist() == [0, 1, 2]
+    assert event_rows(events) == EVENTS[:3]
