@@ -7,6 +7,7 @@ number for a seal, a commit without rows: a predecessor that should still be ali
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -118,14 +119,12 @@ class Recorder:
             if picture.hot:
                 folder.storage.sync(folder.hot(picture.hot[-1]))
             recorder._next_commit = picture.last + 1
-            try:
+            with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
                 recorder._seal()
-            except FileExistsError:
-                continue  # the predecessor was faster: take the number after that
-            # Or so much faster that its commit of this number has left `_hot` again, and made room for a seal that
-            # stops nobody. Then parts cover it
-            if camera.take().furthest < recorder._next_commit - 1:
-                break
+                # Or so much faster that its commit of this number has left `_hot` again, and made room for a seal
+                # that stops nobody. Then parts cover it
+                if camera.take().furthest < recorder._next_commit - 1:
+                    break
         recorder._renew_lease()
         try:
             recorder._catch_up(camera)

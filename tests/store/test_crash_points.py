@@ -278,14 +278,12 @@ def gone_on(root: Path, disk: Disk, stop: int, *, acts: int) -> tuple[Story, Sto
 
 @pytest.mark.parametrize("acts", [1, 3, 6])
 def test_a_predecessor_goes_on_at_any_step_of_a_take_over(root: Path, acts: int) -> None:
-    """It commits and rolls while the successor is on its way in; what was acknowledged to either is there."""
-    for stop in itertools.count():
+    """It commits and rolls while the successor is on its way in; what was acknowledged to either is there. Coming
+    in takes fewer steps than are tried."""
+    for stop in range(80):
         disk = Disk(root.parent)
         story, successor, woken = gone_on(root, disk, stop, acts=acts)
-        if not woken:
-            break
+        assert woken
         assert successor.acknowledged >= story.acknowledged
         successor.check_all_there(disk)
         successor.check_all_there(disk.after_power_cut(EXTREMES[0]))
-    print(f"{stop} points")
-    assert stop > 60
