@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from caviar.errors import FolderError
 
 if TYPE_CHECKING:
     from caviar.analysis.progress import View
+    from caviar.store.place import Place
 
 SHARE_OF_A_CORE = 0.05
 """Looking and showing take at most this much of one core, however large the sweep and the screen."""
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Moment:
     """A sweep folder at one moment."""
 
-    folder: Path
+    folder: Place
     declaration: Mapping[str, Any]
     state: str
     """finished, running or interrupted."""
@@ -61,7 +61,7 @@ class Display(Protocol):
 class Follower:
     """Reads what is new in a sweep folder; what is no sweep raises `FolderError`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         from caviar.analysis.progress import Progress
         from caviar.store.reader import Reader
 
@@ -90,7 +90,7 @@ def watch(follower: Follower, display: Display) -> Moment:
 
 
 @contextmanager
-def shown(folder: Path, display: Display) -> Iterator[None]:
+def shown(folder: Place, display: Display) -> Iterator[None]:
     """Show a sweep that begins and ends within the block, from a thread beside it."""
     over = threading.Event()
     thread = threading.Thread(target=_show, args=(folder, display, over), name="caviar-display", daemon=True)
@@ -103,7 +103,7 @@ def shown(folder: Path, display: Display) -> Iterator[None]:
         display.close()
 
 
-def _show(folder: Path, display: Display, over: threading.Event) -> None:
+def _show(folder: Place, display: Display, over: threading.Event) -> None:
     try:
         follower = _wait_for(folder, over)
         busy_s, last = 0.0, False
@@ -121,7 +121,7 @@ def _show(folder: Path, display: Display, over: threading.Event) -> None:
         logger.warning("no more progress is shown: %s: %s", type(error).__name__, error, exc_info=_debug())
 
 
-def _wait_for(folder: Path, over: threading.Event) -> Follower | None:
+def _wait_for(folder: Place, over: threading.Event) -> Follower | None:
     """The follower, once the folder is a sweep; None if it is all over and it never became one."""
     while True:
         last = over.is_set()

@@ -17,6 +17,7 @@ from caviar.errors import CaviarError, UsageError
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
     from caviar.execution.contract import Executor
+    from caviar.store.place import Place
     from caviar.sweep import Sweep
 
 
@@ -56,13 +57,15 @@ def run(
     """
     chosen = _executor(executor, address=address, workers=workers)
     from caviar.cli.load_file import load_sweep, split_target
+    from caviar.store.layout import SweepFolder
+    from caviar.store.place import place
 
     sweep = _changed(load_sweep(target), changes)
-    folder = Path(out) if out is not None else Path("runs") / split_target(target)[0].stem
+    folder = place(out) if out is not None else Path("runs") / split_target(target)[0].stem
     try:
         result = _run(sweep, folder, chosen, as_json=as_json, live=executor != "inline")
     except KeyboardInterrupt:
-        so_far = f"everything so far is in {folder}" if folder.exists() else "nothing was started yet"
+        so_far = f"everything so far is in {folder}" if SweepFolder(folder).exists() else "nothing was started yet"
         click.echo(f"interrupted; {so_far}", err=True)
         return INTERRUPTED
     _summarize(result, as_json=as_json)
@@ -91,13 +94,15 @@ def _changed(sweep: Sweep, changes: dict[str, Any]) -> Sweep:
     return sweep.but(**asked) if asked else sweep
 
 
-def _run(sweep: Sweep, folder: Path, executor: Executor, *, as_json: bool, live: bool) -> Result:
+def _run(sweep: Sweep, folder: Place, executor: Executor, *, as_json: bool, live: bool) -> Result:
     from caviar.cli.follow import shown
     from caviar.cli.lines import choose_display
+    from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
+    from caviar.store.lease import wall_clock_us
 
     # before anything is shown: a folder that holds another sweep must not be shown as this one
-    SweepFolder(folder).check_new()
+    check_new(SweepFolder(folder), wall_clock_us())
     with shown(folder, choose_display(json=as_json, live=live)):
         return sweep.run(folder, executor=executor)
 

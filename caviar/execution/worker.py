@@ -10,7 +10,7 @@ from typing import Any
 
 import cloudpickle
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.execution.contract import TrialFiles
 from caviar.execution.supervisor import Order, Supervisor
 from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
@@ -32,7 +32,8 @@ class WorkerActor:
         return self._name
 
     def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
-        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
+        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
+        where it does not reach the object store now."""
         if orders and self._unseen is not None:
             self._probe(self._unseen)
             self._unseen = None
@@ -49,11 +50,22 @@ class WorkerActor:
     @staticmethod
     def _probe(files: TrialFiles) -> None:
         deadline = time.monotonic() + FOLDER_S
-        while not files.visible():
+        node = socket.gethostname()
+        while True:
+            outage: OutageError | None = None
+            try:
+                if files.visible():
+                    return
+            except OutageError as error:
+                outage = error
+            except FolderError as error:
+                raise FolderError(f"node {node}: {error}") from error
             if time.monotonic() > deadline:
+                if outage is not None:
+                    raise outage
                 raise FolderError(
-                    f"node {socket.gethostname()} does not see the sweep folder: "
-                    "put it where every node that trains sees it, on NFS for instance"
+                    f"node {node} does not see the sweep folder: put it where every node that trains sees it, "
+                    "on NFS for instance"
                 )
             time.sleep(0.1)
 
