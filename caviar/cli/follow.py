@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 
 if TYPE_CHECKING:
     from caviar.analysis.progress import View
@@ -68,6 +68,7 @@ class Follower:
         self._folder = folder
         self._reader = Reader(folder)
         self._progress = Progress()
+        self._in_the_dark = False
 
     def look(self) -> Moment:
         """The present."""
@@ -77,15 +78,28 @@ class Follower:
         now_us = time.time_ns() // 1000 if state == "running" else None
         return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
 
+    def try_look(self) -> Moment | None:
+        """The present; None while the object store that the sweep lies in is out of reach, which is said once."""
+        try:
+            moment = self.look()
+        except OutageError as error:
+            if not self._in_the_dark:
+                logger.warning("%s: %s; looking again until it can be read", error.filename, error.strerror)
+            self._in_the_dark = True
+            return None
+        self._in_the_dark = False
+        return moment
+
 
 def watch(follower: Follower, display: Display) -> Moment:
     """Show a sweep until no driver has it in hand any more; returns the last moment."""
     while True:
         began_s = time.thread_time()
-        moment = follower.look()
-        display.show(moment)
-        if moment.state != "running":
-            return moment
+        moment = follower.try_look()
+        if moment is not None:
+            display.show(moment)
+            if moment.state != "running":
+                return moment
         time.sleep(_pause_s(display, time.thread_time() - began_s))
 
 
@@ -111,9 +125,10 @@ def _show(folder: Place, display: Display, over: threading.Event) -> None:
             # the last look comes after the end
             last = over.wait(_pause_s(display, busy_s))
             began_s = time.thread_time()
-            moment = follower.look()
-            display.show(moment)
-            last = last or moment.state == "finished"
+            moment = follower.try_look()
+            if moment is not None:
+                display.show(moment)
+                last = last or moment.state == "finished"
             busy_s = time.thread_time() - began_s
     except BrokenPipeError:
         pass  # nobody reads any more; the sweep goes on

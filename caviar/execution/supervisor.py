@@ -74,6 +74,11 @@ class Supervisor:
         for target in (self._send_orders, self._watch):
             threading.Thread(target=target, name=f"caviar{target.__name__}", daemon=True).start()
 
+    @property
+    def folder(self) -> str:
+        """What this machine keeps for as long as the supervisor and its training process live."""
+        return self._folder.name
+
     # --- the driver's side -------------------------------------------------------------------------
 
     def exchange(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections import deque
@@ -13,7 +14,7 @@ import cloudpickle
 from caviar.errors import FolderError, OutageError
 from caviar.execution.contract import TrialFiles
 from caviar.execution.supervisor import Order, Supervisor
-from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
+from caviar.messages import SCRATCH, AttemptEnded, Event, Launch, TrialStarted
 
 FOLDER_S = 5.0
 """How long a new folder may take to be seen on every node."""
@@ -27,6 +28,7 @@ class WorkerActor:
         resources, files = cloudpickle.loads(parts)
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
+        os.environ[SCRATCH] = self._supervisor.folder
 
     def __repr__(self) -> str:
         return self._name
