@@ -102,7 +102,8 @@ def client(url: Url, given: Settings | None = None) -> tuple[Client, str]:
         try:
             _clients[name] = make(bucket, known_settings)
         except (BaseError, ValueError) as error:
-            raise FolderError(f"{url}: {str(error).splitlines()[0]}") from error
+            said = str(error).splitlines()[0].rpartition(" error: ")[2]  # "Generic S3 error: ..."
+            raise FolderError(f"{url}: {said}") from error
     return _clients[name], prefix
 
 
