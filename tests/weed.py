@@ -70,6 +70,8 @@ class Weed:
             "-volume.max=50",
             "-master.volumeSizeLimitMB=64",
             "-master.telemetry=false",
+            "-master.electionTimeout=1s",
+            "-master.heartbeatInterval=100ms",
             *(f"-{name}={number}" for name, number in self._ports.items()),
         ]
         with (self._folder / "log").open("ab") as log:
