@@ -9,7 +9,7 @@ from typing import Any
 from caviar import fingerprint
 from caviar.errors import UsageError
 
-FREE = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s", "file")
+FREE = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s")
 """What may change at any time: no result depends on it."""
 
 JUDGED = ("metric", "mode", "scheduler", "stop_on_nan")

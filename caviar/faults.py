@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+SAME_FAULT = "the same fault in"
+"""How the reason begins for which a sweep is stopped early."""
+
 LEAST_ATTEMPTS = 10
 LEAST_TRIALS = 4
 BY_CHANCE = 1e-6
@@ -36,7 +39,7 @@ class FaultStreak:
         self._trials.add(trial)
         if len(self._trials) < LEAST_TRIALS or self._attempts < self._limit():
             return None
-        told = f"the same fault in {self._attempts} attempts in a row, of {len(self._trials)} trials: {reason}"
+        told = f"{SAME_FAULT} {self._attempts} attempts in a row, of {len(self._trials)} trials: {reason}"
         self.over(ended=0)
         return told
 

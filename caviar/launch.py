@@ -53,6 +53,8 @@ class Continuation:
     max_step: int | None = None
     allow_change: bool = False
     take_over: bool = False
+    source: Mapping[str, Any] | None = None
+    """Where it is declared now; None: where it was."""
 
     @property
     def extends(self) -> bool:
@@ -128,18 +130,26 @@ def _recall(
     _, events = Reader(commission.folder.path, metrics=False).read()
     history = replay(plan, events)
     state = history.state
-    metrics, last_report_us = reader.reports_of(state.active)
+    metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
     check(state, extension)
     resumption = Resumption(
-        driven_s=history.driven_s(last_report_us),
+        driven_s=history.driven_s(metrics),
         standings=standings(metrics, state, reader.declaration["metric"]),
         lost=_lost(commission.files, state),
-        changes={name: value for name, value in change.changes.items() if name not in ("space", *EXTENT)},
+        changes=_changes(change, how, declaration=reader.declaration),
         extension=extension,
         new_stage=change.new_stage,
     )
     return Controller(plan, state), resumption
+
+
+def _changes(change: Difference, how: Continuation, *, declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """New values of sweep.json that no other event carries."""
+    changes = {name: value for name, value in change.changes.items() if name not in ("space", *EXTENT)}
+    if how.source is not None and how.source != declaration.get("source"):
+        changes["source"] = how.source
+    return changes
 
 
 def _extension(commission: Commission, how: Continuation, change: Difference, *, state: SweepState) -> Extension:
@@ -150,7 +160,7 @@ def _extension(commission: Commission, how: Continuation, change: Difference, *,
     further = max_step != plan.max_step
     return Extension(
         more_trials=max(trials, state.sampled) - plan.trials,
-        max_step=max_step if further else None,
+        max_step=max_step if further or how.max_step is not None else None,
         space=change.changes.get("space"),
         reopened=_revivable(commission, plan.max_step) if further else (),
     )

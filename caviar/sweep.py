@@ -129,7 +129,7 @@ class Sweep:
         allow_change: bool = False,
         take_over: bool = False,
         on_event: Observer | None = None,
-        source: str | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Result:
         """Run the sweep to its end into the folder or URL ``path``, and return its result.
 
@@ -143,12 +143,12 @@ class Sweep:
         checkpoint. A sweep other than the recorded one (space, metric, code, ...) raises `UsageError` with the
         difference, unless ``allow_change``: then it is recorded, and another space, sampler or seed opens a new
         stage. ``take_over``: also from a driver that seems to be alive (`LeaseError` otherwise). ``source``:
-        FILE or FILE:NAME where ``caviar resume`` finds this Sweep; None: the file that defines the training
-        function.
+        where ``caviar resume`` finds this Sweep again: its ``file``, and where it takes them, the ``name`` in that
+        file and ``changes`` by the command line; None: the file that defines the training function.
         """
         commission = self._commission(path, executor, on_event, source)
         if resume and commission.folder.exists():
-            go_on(commission, Continuation(allow_change=allow_change, take_over=take_over))
+            go_on(commission, Continuation(allow_change=allow_change, take_over=take_over, source=source))
         else:
             start(commission)
         return load(commission.folder.path)
@@ -182,7 +182,11 @@ class Sweep:
         return load(commission.folder.path)
 
     def _commission(
-        self, path: str | Path, executor: Executor | None, on_event: Observer | None, source: str | None
+        self,
+        path: str | Path,
+        executor: Executor | None,
+        on_event: Observer | None,
+        source: Mapping[str, Any] | None,
     ) -> Commission:
         if executor is None:
             from caviar.execution.ray import Ray
@@ -237,14 +241,14 @@ class Sweep:
             trials=self.trials,
         )
 
-    def declaration(self, name: str, *, source: str | None = None) -> dict[str, Any]:
-        """What sweep.json holds: JSON. ``source``: FILE or FILE:NAME that declares this Sweep."""
+    def declaration(self, name: str, *, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What sweep.json holds: JSON. ``source``: where `caviar resume` finds this Sweep again."""
         space = self.space.to_dict()
         code = sources(self.train, self.setup)
         return {
             "name": name,
             "train": _name(self.train),
-            "file": source or source_file(self.train),
+            "source": source or {"file": source_file(self.train)},
             "space": space,
             "metric": self.metric,
             "mode": self.mode,

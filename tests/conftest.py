@@ -1,7 +1,8 @@
-"""What all tests share: one small Ray cluster and one S3 server a session, each started when first needed."""
+"""What all tests share: one small Ray cluster and one S3 server a session, and a place in memory."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 import warnings
@@ -23,6 +24,13 @@ def ray_cluster() -> Iterator[None]:
         ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def memory() -> Path | None:
+    """A file system in memory, where there is one: these tests make and remove thousands of files."""
+    path = Path("/dev/shm")
+    return path if os.access(path, os.W_OK) else None
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,14 @@ from caviar.analysis.curve import Curve, TrialView, trial_view
 from caviar.analysis.notes import Note, notes
 from caviar.analysis.rates import Clock, Rate
 from caviar.analysis.reports import ReportColumns, Restarts, best_of_each
-from caviar.analysis.trials import MOVES_OF_DRIVERS, MOVES_OF_TRIALS, EventColumns, restored_steps, running
+from caviar.analysis.trials import (
+    MOVES_OF_DRIVERS,
+    MOVES_OF_TRIALS,
+    EventColumns,
+    lasting_ends,
+    restored_steps,
+    running,
+)
 from caviar.trial import TrialState
 
 KEPT_BEST = 5
@@ -111,6 +118,7 @@ class Progress:
         self._trials.add(events.time_us[events.rows("trial_ended")])
         restarts = self._restart(events)  # first, while only trials of earlier increments are known
         self._read_sweep(events)
+        self._reopen(events)
         self._read_moves(events)
         statuses = _statuses(events)
         self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
@@ -118,7 +126,7 @@ class Progress:
         self._notes.extend(notes(events, NOTABLE))
 
     def _read_sweep(self, events: EventColumns) -> None:
-        for data in events.data(events.rows("sweep_started")):
+        for data in events.data(events.rows("sweep_started", "extended")):
             self._wanted = data["trials"]
         ends = events.rows("driver_started", "sweep_ended")
         if len(ends):  # a sweep that ended may be extended, and then a driver starts again
@@ -137,6 +145,18 @@ class Progress:
         return Restarts.of(
             trial, events.attempt[starts], restored, continued=np.array(list(self._params), np.int64)
         )
+
+    def _reopen(self, events: EventColumns) -> None:
+        """Trials that had ended are under way again. Of their curves only those of the best were kept."""
+        rows = events.rows("trial_reopened")
+        params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
+        ended_before = params.keys() - self._params.keys()  # not within these events
+        self._ended[TrialState.COMPLETED.value] -= len(ended_before)
+        for curve, _ in self._best:
+            if curve.trial in params:
+                self._curves[curve.trial] = curve
+        self._best = [kept for kept in self._best if kept[0].trial not in params]
+        self._params.update(params)
 
     def _read_moves(self, events: EventColumns) -> None:
         if len(events.rows(*MOVES_OF_DRIVERS)):
@@ -224,5 +244,5 @@ class Progress:
 
 def _statuses(events: EventColumns) -> dict[int, str]:
     """How the trials ended that did so in these events."""
-    rows = events.rows("trial_ended")
+    rows = lasting_ends(events)
     return dict(zip(events.trial[rows].tolist(), (data["status"] for data in events.data(rows)), strict=True))

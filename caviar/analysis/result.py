@@ -71,7 +71,7 @@ class Result:
 
     @property
     def declaration(self) -> Mapping[str, Any]:
-        """What sweep.json says."""
+        """What sweep.json says, with what was changed since."""
         return self._contents.declaration
 
     @property
@@ -170,6 +170,12 @@ class Result:
         return write_page(self, path)
 
     # --- what the command line and the page also want ----------------------------------------------------
+
+    @cached_property
+    def ended(self) -> str | None:
+        """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
+        rows = self._events.rows("driver_started", "sweep_ended")
+        return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
 
     @cached_property
     def space(self) -> Space:

@@ -105,7 +105,7 @@ def watch(follower: Follower, display: Display) -> Moment:
 
 @contextmanager
 def shown(folder: Place, display: Display) -> Iterator[None]:
-    """Show a sweep that begins and ends within the block, from a thread beside it."""
+    """Show a sweep that begins, or is gone on with, and ends within the block, from a thread beside it."""
     over = threading.Event()
     thread = threading.Thread(target=_show, args=(folder, display, over), name="caviar-display", daemon=True)
     thread.start()
@@ -120,7 +120,7 @@ def shown(folder: Place, display: Display) -> Iterator[None]:
 def _show(folder: Place, display: Display, over: threading.Event) -> None:
     try:
         follower = _wait_for(folder, over)
-        busy_s, last = 0.0, False
+        busy_s, last, begun = 0.0, False, False
         while follower is not None and not last:
             # the last look comes after the end
             last = over.wait(_pause_s(display, busy_s))
@@ -128,7 +128,8 @@ def _show(folder: Place, display: Display, over: threading.Event) -> None:
             moment = follower.try_look()
             if moment is not None:
                 display.show(moment)
-                last = last or moment.state == "finished"
+                begun = begun or moment.state == "running"  # one that is extended may have been finished until now
+                last = last or (begun and moment.state == "finished")
             busy_s = time.thread_time() - began_s
     except BrokenPipeError:
         pass  # nobody reads any more; the sweep goes on
