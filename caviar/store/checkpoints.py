@@ -6,10 +6,13 @@ whole or not at all. This file is loaded in every training process, so it import
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +30,11 @@ PATIENCE_S = 600.0
 """So long a trial waits for an object store that is out of reach, before it fails for that."""
 
 PAUSE_S = 1.0
+
+REMOVERS = 8
+"""So many superseded checkpoints are removed side by side, where that takes a while."""
+
+_log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
@@ -125,10 +133,14 @@ class CheckpointFiles:
             raise
 
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None:
-        """Remove a checkpoint that another has superseded; one that is gone already is no error."""
-        attempt, step = checkpoint
+        """Remove a checkpoint that another has superseded; one that is gone already is no error. Where removing
+        takes a while, it is done by and by."""
         folder = self._folder
-        folder.storage.remove_folder(folder.checkpoint(trial, attempt, step))
+        key = folder.checkpoint(trial, *checkpoint)
+        if folder.storage.look_s:
+            _removers().submit(_remove, folder, key)
+        else:
+            folder.storage.remove_folder(key)
 
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
@@ -143,6 +155,18 @@ class CheckpointFiles:
         folder = self._folder
         folder.storage.settle(folder.log(trial))
         folder.storage.settle(f"{folder.checkpoints_folder}/{trial}")
+
+
+@functools.cache
+def _removers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REMOVERS, thread_name_prefix="caviar-remover")
+
+
+def _remove(folder: SweepFolder, key: str) -> None:
+    try:
+        folder.storage.remove_folder(key)
+    except OSError as error:
+        _log.warning("cannot remove %s, and leave it: %s", error.filename, error.strerror)
 
 
 def _patiently(action: Callable[[], _Found]) -> _Found:

@@ -154,9 +154,13 @@ class ObjectStorage(Storage):
         return self._copies.draft()
 
     def publish(self, draft: Path, folder: str, *, marker: str) -> None:
-        self.remove_folder(folder, marker=marker)
         files = {path.relative_to(draft).as_posix(): path for path in sorted(draft.rglob("*")) if path.is_file()}
         files[marker] = files.pop(marker)  # last
+        before = self._below(folder)
+        if marker in before:
+            self.unlink(f"{folder}/{marker}")
+        # Only what is not put again: a deletion whose answer was lost may come to pass late
+        self.unlink_many([f"{folder}/{name}" for name in before if name not in files])
         for name, path in files.items():
             self._upload(path, f"{folder}/{name}")
         self.drop(draft)
@@ -190,11 +194,8 @@ class ObjectStorage(Storage):
             found = [one for page in obstore.list(self._client, path) for one in page]
         return {one["path"].removeprefix(path): int(one["size"]) for one in found}
 
-    def remove_folder(self, folder: str, *, marker: str | None = None) -> None:
-        keys = [f"{folder}/{name}" for name in self._below(folder)]
-        first = [key for key in keys if marker is None or key == f"{folder}/{marker}"]
-        self.unlink_many(first)  # who looks meanwhile must not find the marker without the rest
-        self.unlink_many([key for key in keys if key not in first])
+    def remove_folder(self, folder: str) -> None:
+        self.unlink_many([f"{folder}/{name}" for name in self._below(folder)])
 
     def appendable(self, key: str) -> Path:
         return self._copies.log(key, self.read)

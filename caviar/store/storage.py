@@ -107,7 +107,7 @@ class Storage(ABC):
 
     @abstractmethod
     def remove_folder(self, folder: str) -> None:
-        """Remove a published folder, at once for all who look; one that is gone already is no error."""
+        """Remove a published folder, which nobody needs any more; one that is gone already is no error."""
 
     @abstractmethod
     def appendable(self, key: str) -> Path:
