@@ -20,6 +20,7 @@ import caviar
 from caviar.cli import main
 from caviar.errors import FencedError, FolderError, OutageError
 from caviar.messages import TrialStarted
+from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.place import Url, place
@@ -296,6 +297,7 @@ def test_of_two_drivers_that_race_one_wins(s3: str) -> None:
 
 CUT_OFF = """
 import os, sys
+from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.place import place
@@ -530,6 +532,17 @@ def test_what_cannot_work_is_refused_in_one_line_before_anything_starts(
     assert status == 2
     assert told.startswith(f"caviar: error: {url}")
     assert len(told.splitlines()) == 1
+
+
+def test_a_session_token_of_the_workers_own_is_not_mixed_in(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(trials=1).run(f"{s3}/x", caviar.Inline())
+    files = CheckpointFiles.of(Url(f"{s3}/x"))
+    assert files.visible()
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of another key")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another key")
+    assert files.visible()
+    with pytest.raises(FolderError, match="does not permit it"):
+        CheckpointFiles.of(Url(f"{s3}/x")).visible()
 
 
 def test_a_url_is_taken_wherever_a_folder_is(s3: str, tmp_path: Path) -> None:
