@@ -18,6 +18,9 @@ from caviar.trial import Params
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+SCRATCH = "CAVIAR_SCRATCH"
+"""The environment variable that names a folder of this machine for what a process keeps while it lives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reports:

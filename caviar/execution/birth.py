@@ -47,7 +47,7 @@ class TrainingProcess:
     def end(self) -> str:
         """End it and every process that it started. Returns how it ended, in words."""
         with suppress(OSError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         with suppress(OSError):
             self._process.kill()  # it may not have got as far as its own group
         self._dead.wait(10)
@@ -64,7 +64,8 @@ class TrainingProcess:
         return self._process.exitcode == 0
 
     @property
-    def _pid(self) -> int:
+    def pid(self) -> int:
+        """Its number, for the system."""
         assert self._process.pid is not None
         return self._process.pid
 

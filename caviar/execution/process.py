@@ -26,7 +26,7 @@ from caviar.execution import preload
 from caviar.execution.tracebacks import one_line
 from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, STARTED, Entry, Outbox, Run
-from caviar.messages import Launch
+from caviar.messages import SCRATCH, Launch
 
 SEND_S = 0.02
 """Reports are sent this often, by the second thread: what the training function pays is an append. Where it
@@ -178,8 +178,14 @@ class PipeLink(Link):
             self._arrived.notify_all()
 
 
+def scratch(job_file: str, pid: int) -> Path:
+    """Where a training process keeps what is to go with it; whoever started it removes it."""
+    return Path(job_file).parent / f"scratch-{pid}"
+
+
 def main(connection: Connection, output: Connection, log_mark: bytes, job_file: str) -> None:
     """Train until the supervisor hangs up, or for one trial where each has a process of its own."""
+    os.environ[SCRATCH] = str(scratch(job_file, os.getpid()))
     os.setsid()  # so that whatever a trial leaves running can be ended with its process
     sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     link = PipeLink(connection, output, log_mark=log_mark, job_file=job_file)

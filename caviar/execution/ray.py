@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import cluster
 from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
@@ -108,6 +108,8 @@ class Ray(Executor):
         self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
         self._seconds_per_trial: float | None = None
         self._closed = False
+        self._trained = False
+        """Whether any worker has begun a trial."""
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
         fitting = cluster.fitting(job.resources)
@@ -250,11 +252,16 @@ class Ray(Executor):
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError):  # no other worker would do better
                 raise cause from None
+            if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
+                raise FolderError(
+                    f"a node that trains does not reach {cause.filename}: {cause.strerror}"
+                ) from None
             self._lose(worker, cause_of_death(error))
             return
         worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
         worker.ready = True
         for number, blocks, entries in batches:
+            self._trained = True
             worker.received = number
             reports = [Reports(*block) for block in blocks]
             for block in reports:

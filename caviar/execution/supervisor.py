@@ -7,6 +7,7 @@ worker actor is a supervisor with a name; nothing here knows Ray.
 from __future__ import annotations
 
 import secrets
+import shutil
 import tempfile
 import threading
 import time
@@ -15,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from caviar.execution import preload
+from caviar.execution import preload, process
 from caviar.execution.birth import TrainingProcess, prepare_fork_server
 from caviar.execution.contract import TrialFiles
 from caviar.execution.logs import LogPump
@@ -67,11 +68,16 @@ class Supervisor:
         self._closed = False
         self._broken: Exception | None = None
         """Why there can be no further training process."""
-        self._logs = LogPump(files.log)
+        self._logs = LogPump(files.log, settle=files.settle)
         prepare_fork_server(self._job_file, threads=resources.threads)
         self._training = self._bear()
         for target in (self._send_orders, self._watch):
             threading.Thread(target=target, name=f"caviar{target.__name__}", daemon=True).start()
+
+    @property
+    def folder(self) -> str:
+        """What this machine keeps for as long as the supervisor and its training process live."""
+        return self._folder.name
 
     # --- the driver's side -------------------------------------------------------------------------
 
@@ -244,6 +250,7 @@ class Supervisor:
 
     def _replace(self) -> None:
         cause = self._training.bury()
+        shutil.rmtree(process.scratch(self._job_file, self._training.pid), ignore_errors=True)
         with self._changed:
             if self._closed:
                 return

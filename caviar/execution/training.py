@@ -374,6 +374,7 @@ def run_attempt(
         return trial.ended(error)
     finally:
         link.attend(None)
+        job.files.settle(launch.trial)
     return trial.ended(None)
 
 

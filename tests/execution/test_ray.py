@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 import caviar
-from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import worker
 from caviar.execution.contract import Arrivals, Job
 from caviar.execution.heartbeat import AwakeClock
@@ -272,6 +272,40 @@ def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypa
     files = CheckpointFiles(str(tmp_path / "elsewhere"))
     with pytest.raises(FolderError, match="does not see the sweep folder"):
         worker.WorkerActor._probe(files)
+
+
+def test_a_node_that_does_not_reach_the_object_store_is_refused_until_one_has_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outage = OutageError(5, "the object store cannot be reached", "s3://bucket/x/sweep.json")
+
+    class Away:
+        def visible(self) -> bool:
+            raise outage
+
+    monkeypatch.setattr(worker, "FOLDER_S", 0.0)
+    with pytest.raises(OutageError) as told:
+        worker.WorkerActor._probe(Away())
+    assert told.value is outage
+    executor, actor = caviar.Ray(), _Actor()
+    lost: list[str] = []
+    monkeypatch.setattr(executor, "_lose", lambda worker, error: lost.append(worker.name))
+    executor._replies, executor._interval_s, executor._by_trial = SimpleQueue(), 0.05, {}
+    executor._clock = AwakeClock()
+    for turn, trained in enumerate((False, True)):
+        executor._trained = trained
+        executor._exchange(worker.Worker("worker-0", actor, ready=True))
+        raised = RuntimeError("as Ray tells it")
+        raised.cause = outage  # type: ignore[attr-defined]
+        actor.replies[turn].set_exception(raised)
+        if trained:
+            executor._take(*executor._replies.get(timeout=5))
+        else:
+            with pytest.raises(
+                FolderError, match=r"^a node that trains does not reach s3://bucket/x/sweep.json: the"
+            ):
+                executor._take(*executor._replies.get(timeout=5))
+    assert lost == ["worker-0"]
 
 
 class _Actor:
