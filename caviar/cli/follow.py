@@ -76,7 +76,9 @@ class Follower:
         state = self._reader.state()
         self._progress.update(self._reader.refresh(), self._reader.declaration)
         now_us = time.time_ns() // 1000 if state == "running" else None
-        return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
+        return Moment(
+            self._folder, self._reader.declaration, state, self._progress.view(now_us, alive=state == "running")
+        )
 
     def try_look(self) -> Moment | None:
         """The present; None while the object store that the sweep lies in is out of reach, which is said once."""
