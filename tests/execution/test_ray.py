@@ -287,25 +287,20 @@ def test_a_node_that_does_not_reach_the_object_store_is_refused_until_one_has_tr
     with pytest.raises(OutageError) as told:
         worker.WorkerActor._probe(Away())
     assert told.value is outage
-    executor, actor = caviar.Ray(), _Actor()
-    lost: list[str] = []
-    monkeypatch.setattr(executor, "_lose", lambda worker, error: lost.append(worker.name))
-    executor._replies, executor._interval_s, executor._by_trial = SimpleQueue(), 0.05, {}
-    executor._clock = AwakeClock()
-    for turn, trained in enumerate((False, True)):
-        executor._trained = trained
-        executor._exchange(worker.Worker("worker-0", actor, ready=True))
-        raised = RuntimeError("as Ray tells it")
-        raised.cause = outage  # type: ignore[attr-defined]
-        actor.replies[turn].set_exception(raised)
-        if trained:
-            executor._take(*executor._replies.get(timeout=5))
-        else:
-            with pytest.raises(
-                FolderError, match=r"^a node that trains does not reach s3://bucket/x/sweep.json: the"
-            ):
-                executor._take(*executor._replies.get(timeout=5))
-    assert lost == ["worker-0"]
+    raised = RuntimeError("as Ray tells it")
+    raised.cause = outage  # type: ignore[attr-defined]
+    driver = _Driver()
+    driver.executor._trained = False
+    driver.actor.replies[-1].set_exception(raised)
+    with pytest.raises(
+        FolderError, match=r"^a node that trains does not reach s3://bucket/x/sweep.json: the object"
+    ):
+        driver.listen(1)
+    driver = _Driver()
+    driver.executor._trained = True
+    driver.actor.replies[-1].set_exception(raised)
+    driver.listen(1)
+    assert len(driver.hiring.reasons) == 1
 
 
 class _Actor:

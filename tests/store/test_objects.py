@@ -436,3 +436,9 @@ def test_commands_come_through_a_listing_that_nobody_waits_for(
     assert "set aside as bad.bad" in warnings[0]
     inbox.done(command)
     assert objects_folder.storage.names("inbox") == ["bad.bad"]
+
+
+def test_no_object_is_fetched_to_a_place_outside(fake: Fake, storage: ObjectStorage) -> None:
+    fake.objects["x/checkpoints/3/1/5/../../../../../evil"] = (b"", None)
+    with pytest.raises(OSError, match=r"\.\."):
+        storage.fetch("checkpoints/3/1/5")
