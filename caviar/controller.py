@@ -22,6 +22,7 @@ from caviar.messages import (
     Decided,
     Event,
     Launch,
+    ProcessReplaced,
     Recorded,
     RoomOffered,
     RungReached,
@@ -65,7 +66,8 @@ class Controller:
             RungReached: self._rung_reached,
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
-            WorkerLost: self._worker_lost,
+            WorkerLost: self._passed_on,
+            ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
         }
@@ -196,7 +198,7 @@ class Controller:
             )
         return output
 
-    def _worker_lost(self, event: WorkerLost, now_us: int) -> Output:
+    def _passed_on(self, event: WorkerLost | ProcessReplaced, now_us: int) -> Output:
         return [event]
 
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
