@@ -11,8 +11,13 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
 
 from caviar.execution import preload, process
+
+STACK_S = 1.0
+"""How long a process has to tell where its threads are."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -41,15 +46,20 @@ class TrainingProcess:
             self._process.start()
         theirs.close()
         their_output.close()
+        self._stack_file = process.stack_file(job_file)
         self._dead = threading.Event()
         threading.Thread(target=self._mourn, name="caviar-mourner", daemon=True).start()
 
-    def end(self) -> str:
-        """End it and every process that it started. Returns how it ended, in words."""
+    def kill(self) -> None:
+        """Kill it and every process that it started, without waiting for their end."""
         with suppress(OSError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         with suppress(OSError):
             self._process.kill()  # it may not have got as far as its own group
+
+    def end(self) -> str:
+        """As `kill`, and wait. Returns how it ended, in words."""
+        self.kill()
         self._dead.wait(10)
         return _cause(self._process.exitcode)
 
@@ -58,15 +68,36 @@ class TrainingProcess:
         self._dead.wait(5)
         return self.end()
 
+    def stack(self) -> str | None:
+        """Where its threads are, in Python's words; None where it does not say. A last resort before `kill`: the
+        signal for it ends a process that is not prepared for it yet."""
+        with suppress(OSError):
+            self._stack_file.write_bytes(b"")
+            os.kill(self.pid, process.STACK_SIGNAL)
+        deadline, seen = monotonic() + STACK_S, ""
+        while monotonic() < deadline:
+            dead = self._dead.wait(0.02)
+            text = _text(self._stack_file)
+            complete, seen = bool(text) and text == seen, text
+            if dead or complete:
+                break
+        return seen or None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also that of the session of all that it starts."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by SIGKILL, by whoever."""
+        return self._process.exitcode == -signal.SIGKILL
+
     @property
     def returned(self) -> bool:
         """Whether it came to an orderly end by itself."""
         return self._process.exitcode == 0
-
-    @property
-    def _pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
 
     def _mourn(self) -> None:
         self._process.join()
@@ -85,7 +116,14 @@ def _cause(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+    return f"was killed by {name}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 @contextmanager
