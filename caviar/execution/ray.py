@@ -264,6 +264,8 @@ class Ray(Executor):
         return events
 
     def _lose(self, worker: Worker, error: Exception) -> None:
+        import ray
+
         if self._closed:
             return
         reason = one_line(error)
@@ -273,8 +275,14 @@ class Ray(Executor):
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
             launch = self._release(worker, trial)
-            lost = f"{worker.name}: {reason}"
-            events.append(AttemptEnded(now_us, trial, launch.attempt, worker.step, "lost", lost))
+            ids = (now_us, trial, launch.attempt, worker.step)
+            if isinstance(
+                error, ray.exceptions.OutOfMemoryError
+            ):  # by Ray's monitor: memory is the trial's affair
+                text = str(error)
+                events.append(AttemptEnded(*ids, "failed", f"out of memory: {text.partition(chr(10))[0]}", text))
+            else:
+                events.append(AttemptEnded(*ids, "lost", f"{worker.name}: {reason}"))
         for trial in reversed(list(worker.trials)):
             self._queue.appendleft(self._release(worker, trial))
         self._losses += 1
