@@ -11,13 +11,11 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from time import monotonic
 
 from caviar.execution import preload, process
 
 STACK_S = 1.0
-"""How long a process has to tell where its threads are."""
+"""How long a process that is to end has to tell where its threads are."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -50,16 +48,12 @@ class TrainingProcess:
         self._dead = threading.Event()
         threading.Thread(target=self._mourn, name="caviar-mourner", daemon=True).start()
 
-    def kill(self) -> None:
-        """Kill it and every process that it started, without waiting for their end."""
+    def end(self) -> str:
+        """End it and every process that it started. Returns how it ended, in words."""
         with suppress(OSError):
             os.killpg(self.pid, signal.SIGKILL)
         with suppress(OSError):
             self._process.kill()  # it may not have got as far as its own group
-
-    def end(self) -> str:
-        """As `kill`, and wait. Returns how it ended, in words."""
-        self.kill()
         self._dead.wait(10)
         return _cause(self._process.exitcode)
 
@@ -68,20 +62,21 @@ class TrainingProcess:
         self._dead.wait(5)
         return self.end()
 
-    def stack(self) -> str | None:
-        """Where its threads are, in Python's words; None where it does not say. A last resort before `kill`: the
-        signal for it ends a process that is not prepared for it yet."""
+    def end_with_words(self) -> None:
+        """End it, once it has written where its threads are: see `words`. It is still to be buried."""
         with suppress(OSError):
             self._stack_file.write_bytes(b"")
             os.kill(self.pid, process.STACK_SIGNAL)
-        deadline, seen = monotonic() + STACK_S, ""
-        while monotonic() < deadline:
-            dead = self._dead.wait(0.02)
-            text = _text(self._stack_file)
-            complete, seen = bool(text) and text == seen, text
-            if dead or complete:
-                break
-        return seen or None
+        if not self._dead.wait(STACK_S):
+            self.end()
+
+    @property
+    def words(self) -> str:
+        """Where its threads were at `end_with_words`, as faulthandler tells it; nothing if it could not."""
+        try:
+            return self._stack_file.read_text(errors="replace")
+        except OSError:
+            return ""
 
     @property
     def pid(self) -> int:
@@ -117,13 +112,6 @@ def _cause(code: int | None) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"was killed by {name}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 @contextmanager

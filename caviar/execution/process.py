@@ -34,7 +34,8 @@ SEND_S = 0.02
 reports faster than they are taken, it sends them itself (`PipeLink.breathe`), and so goes no faster than that."""
 
 STACK_SIGNAL = signal.SIGRTMAX - 5
-"""On this, a training process writes where its threads are. One that no training function uses for itself."""
+"""On this, a training process writes where its threads are, and ends: a call that hung may return for a signal,
+and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
 # what a supervisor sends
 LAUNCH, ANSWER, STOP, RECALL = range(4)
@@ -202,7 +203,8 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
     sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     memory.be_first_to_go()
     stacks = os.open(stack_file(job_file), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    faulthandler.register(STACK_SIGNAL, file=stacks)
+    signal.signal(STACK_SIGNAL, signal.SIG_DFL)
+    faulthandler.register(STACK_SIGNAL, file=stacks, chain=True)  # then the default: the end of the process
     link = PipeLink(connection, output, log_mark=log_mark, job_file=job_file)
     link.take_output()
     threading.Thread(target=link.listen, name="caviar-link", daemon=True).start()

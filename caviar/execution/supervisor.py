@@ -90,8 +90,8 @@ class Supervisor:
         self._clock = clock
         """What a training process is given time by."""
         self._watchdog = Watchdog(resources)
-        self._verdict: tuple[Verdict, str | None] | None = None
-        """Why the training process was ended by us, and where it was then."""
+        self._verdict: Verdict | None = None
+        """Why we end the training process."""
         self._leaving = False
         """Whether the training process has said that it is to be replaced."""
         self._kernel = memory.KernelKills()
@@ -296,7 +296,7 @@ class Supervisor:
             elif not self._accounted_for():
                 self._idle_births += 1
                 if self._idle_births >= BIRTHS_WITHOUT_A_TRIAL and self._queue:
-                    reason = self._verdict[0].reason if self._verdict else cause
+                    reason = self._verdict.reason if self._verdict else cause
                     self._fresh.append(not_trained(self._queue.popleft(), outcome="failed", reason=reason))
                     self._urgent = True
             self._running, self._verdict, self._leaving = None, None, False
@@ -307,18 +307,18 @@ class Supervisor:
 
     def _accounted_for(self) -> bool:
         """Whether there is a reason why the training process ended without a trial."""
-        if self._verdict is not None:  # a trial's fault, whose end came while it was ended for it
-            return self._verdict[0].attempt is not None
+        if self._verdict is not None:  # for a trial whose end had been sent
+            return self._verdict.attempt is not None
         return self._leaving or (self._one_trial_each and self._training.returned)
 
     def _end_of(self, victim: Launch, cause: str) -> Entry:
         """How a trial ends with its training process."""
         attempt, now_us = (victim.trial, victim.attempt), time.time_ns() // 1000
         outcome, reason, error = "failed", cause, cause
-        if self._verdict is not None:
-            verdict, stack = self._verdict
-            reason, error = verdict.reason, stack or verdict.reason
-            if verdict.attempt != attempt:  # the one before came to its end after all, and this one had begun
+        verdict = self._verdict
+        if verdict is not None:
+            reason, error = verdict.reason, format_stack(self._training.words) or verdict.reason
+            if verdict.attempt != attempt:  # the end of the one before had been sent, and this one had begun
                 outcome = "lost"
                 reason = error = f"ended with its training process, which had been ended before: {verdict.reason}"
             else:
@@ -355,12 +355,12 @@ class Supervisor:
         )
         if verdict is None:
             return
-        stack = training.stack()
         with self._changed:
             attempt = (self._running.trial, self._running.attempt) if self._running is not None else None
-            if self._training is training and self._verdict is None and attempt == verdict.attempt:
-                self._verdict = verdict, format_stack(stack) if stack else None
-                training.kill()
+            if self._training is not training or attempt != verdict.attempt:
+                return
+            self._verdict = verdict
+        training.end_with_words()
 
 
 def _row_count(entries: list[Entry]) -> int:
