@@ -337,6 +337,16 @@ class WorkerLost(Recorded):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessReplaced(Recorded):
+    """A worker replaced its training process between two trials; nobody is charged."""
+
+    kind: ClassVar[str] = "process_replaced"
+    time_us: int
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommandReceived(Recorded):
     """A person's command arrived through the inbox."""
 

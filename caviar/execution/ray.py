@@ -256,7 +256,8 @@ class Ray(Executor):
                 raise FolderError(
                     f"a node that trains does not reach {cause.filename}: {cause.strerror}"
                 ) from None
-            self._lose(worker, cause_of_death(error))
+            ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+            self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
             return
         worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
         worker.ready = True
@@ -289,8 +290,9 @@ class Ray(Executor):
             events.append(happened)
         return events
 
-    def _lose(self, worker: Worker, reason: str) -> None:
-        """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it."""
+    def _lose(self, worker: Worker, reason: str, *, out_of_memory: str | None = None) -> None:
+        """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it.
+        ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged."""
         if self._closed:
             return
         worker.lost = True
@@ -299,8 +301,12 @@ class Ray(Executor):
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
             launch = self._release(worker, trial)
-            lost = f"{worker.name}: {reason}"
-            events.append(AttemptEnded(now_us, trial, launch.attempt, worker.step, "lost", lost))
+            ids = (now_us, trial, launch.attempt, worker.step)
+            if out_of_memory is None:
+                events.append(AttemptEnded(*ids, "lost", f"{worker.name}: {reason}"))
+            else:
+                told = f"out of memory: {out_of_memory.partition(chr(10))[0]}"
+                events.append(AttemptEnded(*ids, "failed", told, out_of_memory))
         for trial in reversed(list(worker.trials)):
             self._queue.appendleft(self._release(worker, trial))
         self._deliver(Arrivals([], events))
