@@ -24,7 +24,7 @@ from caviar.state import Plan, SweepState
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
-from caviar.store.lease import wall_clock_us
+from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 
@@ -95,6 +95,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
     if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader):
+        _close_after(folder)
         return
     plan = _plan_of(first, commission.plan)
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
@@ -112,6 +113,14 @@ def go_on(commission: Commission, how: Continuation) -> None:
         runner.run(resumption)
     finally:
         commission.executor.close()
+
+
+def _close_after(folder: SweepFolder) -> None:
+    """Roll what lies unrolled in a sweep that has ended: its driver let go of the lease last, so one that is left
+    there was cut off before that."""
+    lease = Lease.read(folder)
+    if lease is not None and not lease.held(wall_clock_us()):
+        Recorder.open(folder, now_us=wall_clock_us).close()
 
 
 def _unsampled(reader: Reader) -> bool:
