@@ -32,18 +32,25 @@ def source_file(function: Callable[..., Any]) -> str | None:
 
 def sources(*functions: Callable[..., Any] | None) -> dict[str, str]:
     """The source of each function and of all functions, classes and plain constants of the user's own modules that
-    it refers to, directly or through others, by ``file:name``."""
+    it refers to, directly or through others, by name; by ``file:name`` where they are not from the file of the
+    first function, which may be called otherwise another time."""
     found: dict[str, str] = {}
     todo: list[Any] = [_plain(function) for function in functions if function is not None]
+    home = source_file(todo[0]) if todo else None
+
+    def place(thing: Any, name: str) -> str:
+        file = source_file(thing)
+        return name if file in (home, None) else f"{Path(file or '').stem}:{name}"
+
     while todo:
         thing = todo.pop()
-        name = _name(thing)
+        name = place(thing, getattr(thing, "__qualname__", type(thing).__qualname__))
         if name in found:
             continue
         found[name] = _source(thing)
         for key, other in _references(thing):
             if isinstance(other, _CONSTANTS):
-                found[f"{_stem(thing)}:{key}"] = f"{key} = {other!r:.200}"
+                found[place(thing, key)] = f"{key} = {other!r:.200}"
             elif _is_users(other):
                 todo.append(other)
     return dict(sorted(found.items()))
@@ -122,15 +129,6 @@ def _source(thing: Any) -> str:
     except (OSError, TypeError):  # typed in by hand, or no plain function
         code = getattr(thing, "__code__", None)
         return repr(type(thing)) if code is None else f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
-
-
-def _stem(thing: Any) -> str:
-    file = source_file(thing)
-    return "?" if file is None else Path(file).stem
-
-
-def _name(thing: Any) -> str:
-    return f"{_stem(thing)}:{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -37,8 +37,13 @@ class History:
     last_us: int
     """The last event."""
 
-    def driven_s(self, last_report_us: int) -> float:
-        """For how long drivers had it in hand, the last one until its last event or report."""
+    def driven_s(self, metrics: pa.Table) -> float:
+        """For how long drivers had it in hand, the last one until its last event or report; ``metrics``: the
+        rows of active trials."""
+        attempts = {trial: record.attempt for trial, record in self.state.active.items()}
+        rows = zip(*(metrics.column(name).to_pylist() for name in ("trial", "attempt")), strict=True)
+        current = pa.array([attempts[trial] == attempt for trial, attempt in rows], pa.bool_())
+        last_report_us = pc.max(metrics.column("time").filter(current)).cast(pa.int64()).as_py() or 0
         return self.before_s + (max(self.last_us, last_report_us) - self.since_us) / 1e6
 
 

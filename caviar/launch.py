@@ -138,11 +138,11 @@ def _recall(
     _, events = Reader(commission.folder.path, metrics=False).read()
     history = replay(plan, events)
     state = history.state
-    metrics, last_report_us = reader.reports_of(state.active)
+    metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
     check(state, extension)
     resumption = Resumption(
-        driven_s=history.driven_s(last_report_us),
+        driven_s=history.driven_s(metrics),
         standings=standings(metrics, state, reader.declaration["metric"]),
         lost=_lost(commission.files, state),
         changes=_changes(change, how, declaration=reader.declaration),
@@ -168,7 +168,7 @@ def _extension(commission: Commission, how: Continuation, change: Difference, *,
     further = max_step != plan.max_step
     return Extension(
         more_trials=max(trials, state.sampled) - plan.trials,
-        max_step=max_step if further else None,
+        max_step=max_step if further or how.max_step is not None else None,
         space=change.changes.get("space"),
         reopened=_revivable(commission, plan.max_step) if further else (),
     )

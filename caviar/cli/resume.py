@@ -59,6 +59,10 @@ def resume(
     """
     chosen = choose_executor(executor, address=address, workers=workers)
     sweep, source = _declared(folder, target, changes)
+    from caviar.analysis.result import load
+
+    if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
+        click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
     return conduct(
         Path(folder),
         lambda: sweep.run(
@@ -124,9 +128,11 @@ def extend(
 def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:
     """The Sweep to go on with, and where it is from: the file given, or the one on record."""
     from caviar.cli.load_file import import_target, pick_sweep, split_target
-    from caviar.store.layout import SweepFolder
+    from caviar.store.reader import Reader
 
-    declaration = SweepFolder.find(folder).declaration()
+    reader = Reader(folder, metrics=False)
+    reader.refresh()
+    declaration = reader.declaration
     recorded = declaration.get("source")
     recorded = recorded if isinstance(recorded, dict) else {}
     if target is None:
@@ -136,7 +142,9 @@ def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple
     asked = {**(made if isinstance(made, dict) else {}), **{k: v for k, v in changes.items() if v is not None}}
 
     def fits(sweep: Sweep) -> bool:
-        return bool(changed(sweep, asked).declaration("")["train"] == declaration.get("train"))
+        # the module's name depends on how the file was loaded
+        names = [str(one).rpartition(":")[2] for one in (sweep.declaration("")["train"], declaration.get("train"))]
+        return names[0] == names[1]
 
     sweep = pick_sweep(import_target(target), file, name=name, fits=fits)
     return changed(sweep, asked), source_of(file, name, asked)

@@ -97,21 +97,16 @@ class Reader:
         self._declaration = amended(self._declaration, look.rows["events"])
         return self._rows(look, "metrics"), self._rows(look, "events")
 
-    def reports_of(self, trials: Collection[int]) -> tuple[pa.Table, int]:
-        """The metrics of these trials, and the time of the last report of any (microseconds since the epoch; 0:
-        there is none). Part after part, so that memory does not grow with the sweep."""
+    def reports_of(self, trials: Collection[int]) -> pa.Table:
+        """The metrics of these trials, read part after part, so that memory does not grow with the sweep."""
         wanted = pa.array(trials, pa.int64())
         while True:
             picture = self._camera.take()
-            found: list[pa.Table] = []
-            last_us = 0
             try:
-                for rows in self._pieces(picture):
-                    found.append(rows.filter(pc.is_in(rows.column("trial"), value_set=wanted)))
-                    last_us = max(last_us, pc.max(rows.column("time")).cast(pa.int64()).as_py() or 0)
+                pieces = [rows.filter(pc.is_in(rows.column("trial"), wanted)) for rows in self._pieces(picture)]
             except FileNotFoundError:
                 continue
-            return join(found, "metrics"), last_us
+            return join(pieces, "metrics")
 
     def _pieces(self, picture: Picture) -> Iterator[pa.Table]:
         for part in picture.parts["metrics"]:

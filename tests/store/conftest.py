@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -50,13 +49,6 @@ class Unsynced(Files):
 @pytest.fixture(scope="session")
 def unsynced() -> Files:
     return Unsynced()
-
-
-@pytest.fixture(scope="session")
-def memory() -> Path | None:
-    """A file system in memory, where there is one: these tests make and remove thousands of files."""
-    path = Path("/dev/shm")
-    return path if os.access(path, os.W_OK) else None
 
 
 @pytest.fixture
