@@ -152,6 +152,7 @@ class Runner:
             self._newest = {trial: checkpoint for trial, checkpoint in found if checkpoint is not None}
         left_s = None if self._time_budget_s is None else self._time_budget_s - (driven_s or 0.0)
         self._deadline = None if left_s is None else now_us + int(left_s * 1e6)
+        self._keep_time()  # before anything is started in a sweep whose budget is spent
 
     def _loop(self) -> None:
         while not self._controller.ended:
@@ -173,10 +174,13 @@ class Runner:
                 self._obey(command)
             for warning in self._inbox.take_warnings():
                 _log.warning("%s", warning)
+        self._keep_time()
+        self._commits.turn(now)
+
+    def _keep_time(self) -> None:
         if self._deadline is not None and self._executor.now_us() > self._deadline:
             self._deadline = None
             self._handle(StopRequested("time_budget"), self._executor.now_us())
-        self._commits.turn(now)
 
     def _obey(self, command: CommandReceived) -> None:
         """Pass a person's command on; one that an earlier driver had answered is only removed."""

@@ -190,9 +190,11 @@ class Progress:
     def _rank(self, curve: Curve) -> tuple[float, int]:
         return (-curve.best if self._maximize else curve.best, curve.trial)
 
-    def view(self, now_us: int | None = None) -> View:
+    def view(self, now_us: int | None = None, *, alive: bool = True) -> View:
         """How the sweep stands at ``now_us`` (microseconds since the epoch), by default when it last recorded
-        something."""
+        something. Where no driver has it in hand (``alive`` false), trials that were cut off are pending."""
+        if not alive:
+            self._running.clear()
         now_us = self._clock.last_us or 0 if now_us is None else now_us
         since_us = now_us if self._clock.since_us is None else self._clock.since_us
         ended = sum(self._ended.values())
@@ -200,8 +202,10 @@ class Progress:
             TrialState.PENDING.value: self._sampled - ended - len(self._running),
             TrialState.RUNNING.value: len(self._running),
         } | {state.value: self._ended[state.value] for state in TrialState if state.final}
-        alive = [(curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)]
-        leaders = sorted(self._best + alive, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
+        under_way = [
+            (curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)
+        ]
+        leaders = sorted(self._best + under_way, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
         views = [trial_view(curve, status) for curve, status in leaders]
         return View(
             wanted=max(self._wanted or 0, self._sampled),

@@ -75,7 +75,9 @@ class Follower:
         state = self._reader.state()
         self._progress.update(self._reader.refresh(), self._reader.declaration)
         now_us = time.time_ns() // 1000 if state == "running" else None
-        return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
+        return Moment(
+            self._folder, self._reader.declaration, state, self._progress.view(now_us, alive=state == "running")
+        )
 
 
 def watch(follower: Follower, display: Display) -> Moment:
