@@ -10,7 +10,7 @@ lease is a dead process's. Then another process calls ``sweep.run(path, resume=T
 a copy of the folder. How to read it: `recovery` is from that call to the first launch of a trial: reading what
 was committed, learning which reports are stored, rolling the commits that were left, replaying the events,
 looking at the checkpoints of trials that were under way, and asking the scheduler. Imports are not in it.
-`memory` is the peak of the process that recovered, in all.
+`processor` is what of it was computing. `memory` is the peak of the process that recovered, in all.
 """
 
 from __future__ import annotations
@@ -84,9 +84,12 @@ def main() -> None:
                 print(told.stdout.rpartition("{")[0])
                 found.pop()
     seconds = statistics.median(one["seconds"] for one in found)
-    header = ["trials", "reports", "events", "in _hot", "recovery", "memory"]
+    busy = statistics.median(one["processor_seconds"] for one in found)
+    header = ["trials", "reports", "events", "in _hot", "recovery", "processor", "memory"]
     row = [f"{size[name]:,}" for name in ("trials", "reports", "events", "hot")]
-    print_table(header, [[*row, f"{seconds:.1f} s", f"{found[0]['memory_bytes'] / 2**20:,.0f} MiB"]])
+    print_table(
+        header, [[*row, f"{seconds:.1f} s", f"{busy:.1f} s", f"{found[0]['memory_bytes'] / 2**20:,.0f} MiB"]]
+    )
     save("recovery", {"machine": machine, "size": size, "recoveries": found}, arguments.json)
     if not arguments.quick and seconds > TARGET_S:
         sys.exit(f"recovery took {seconds:.1f} s, and was to take no more than {TARGET_S:.0f} s")
@@ -158,11 +161,15 @@ def succeed(path: Path, trials: int, profile: bool) -> None:
     """The driver after it."""
     sweep, executor = _sweep(trials), caviar.Simulated(AT_ONCE, curves=_curves)
     profiler = cProfile.Profile()
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
 
     def first_launch(commands: Sequence[Command]) -> None:
         profiler.disable()
-        told = {"seconds": time.perf_counter() - begun, "memory_bytes": peak_memory_bytes()}
+        told = {
+            "seconds": time.perf_counter() - begun,
+            "processor_seconds": time.process_time() - used,
+            "memory_bytes": peak_memory_bytes(),
+        }
         if profile:
             pstats.Stats(profiler, stream=sys.stdout).sort_stats("cumtime").print_stats(45)
         print(json.dumps(told), flush=True)
