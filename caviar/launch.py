@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar import samplers, schedulers
@@ -21,12 +22,14 @@ from caviar.messages import CheckpointLost, Extension, TrialReopened, TrialSampl
 from caviar.runner import Observer, Runner
 from caviar.space import Space
 from caviar.state import Plan, SweepState
+from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
-from caviar.store.lease import wall_clock_us
+from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
+from caviar.store.tables import join
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class Continuation:
 def start(commission: Commission) -> None:
     """Run a new sweep to its end."""
     folder, executor = commission.folder, commission.executor
-    folder.check_new()
+    check_new(folder, wall_clock_us())
     controller = Controller(commission.plan)
     starting = _Relay()
     try:
@@ -87,20 +90,22 @@ def go_on(commission: Commission, how: Continuation) -> None:
     folder = commission.folder
     first = folder.declaration()
     reader = Reader(folder.path, metrics=False)
-    reader.refresh()
+    seen = reader.refresh().events
     change = difference(reader.declaration, commission.declaration, first=first)
     if change.told and not how.allow_change:
         raise UsageError(
             f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
-    if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader):
+    if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader, seen):
+        _close_after(folder)
         return
     plan = _plan_of(first, commission.plan)
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
     starting = _Relay()
     try:
-        controller, resumption = _recall(commission, plan, how, change)
+        controller, resumption = _recall(commission, plan, how, change, reader=reader, seen=seen)
+        del seen  # it grows with the sweep, and this lasts as long as that
         commission.executor.start(_job(commission.job, controller.state, resumption), starting)
         runner = _runner(commission, controller, recorder=recorder)
         starting.deliver = runner.deliver
@@ -114,20 +119,26 @@ def go_on(commission: Commission, how: Continuation) -> None:
         commission.executor.close()
 
 
-def _unsampled(reader: Reader) -> bool:
+def _close_after(folder: SweepFolder) -> None:
+    """Roll what lies unrolled in a sweep that has ended: its driver let go of the lease last, so one that is left
+    there was cut off before that."""
+    lease = Lease.read(folder)
+    if lease is not None and not lease.held(wall_clock_us()):
+        Recorder.open(folder, now_us=wall_clock_us).close()
+
+
+def _unsampled(reader: Reader, events: pa.Table) -> bool:
     """Whether a sweep that has ended had been stopped before all its trials were sampled."""
-    _, events = reader.read()
     sampled = pc.sum(pc.equal(events.column("kind"), TrialSampled.kind)).as_py() or 0
     return bool(sampled < reader.declaration["trials"])
 
 
 def _recall(
-    commission: Commission, plan: Plan, how: Continuation, change: Difference
+    commission: Commission, plan: Plan, how: Continuation, change: Difference, *, reader: Reader, seen: pa.Table
 ) -> tuple[Controller, Resumption]:
-    """The controller as the record has it, and what it is to begin with."""
-    reader = Reader(commission.folder.path)
-    _, events = Reader(commission.folder.path, metrics=False).read()
-    history = replay(plan, events)
+    """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
+    read before the folder was ours."""
+    history = replay(plan, join([seen, reader.refresh().events], "events"))
     state = history.state
     metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
