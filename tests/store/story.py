@@ -259,8 +259,3 @@ def _listed(disk: Disk, folder: Path) -> list[dict[str, Any]]:
 def _rows_in(part: bytes) -> list[dict[str, Any]]:
     with pq.ParquetFile(BytesIO(part)) as file:
         return list(file.read(use_threads=False).to_pylist())
-
-
-def clear(disk: Disk, root: Path) -> None:
-    """What a person does with a folder that has not become a sweep."""
-    DiskFiles(disk).remove_tree(root)
