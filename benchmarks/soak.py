@@ -58,7 +58,7 @@ FILES_LIMIT = 1_000
 """Files of the store itself: commits, parts, commands, and what is on its way."""
 
 DRIVER_KILLS, ACTOR_KILLS, STOPS, DISK_FULL_S = 5, 10, 20, 3.0
-DISK_BYTES = 1 << 30
+DISK_BYTES_A_TRIAL = 1 << 14
 MARK = "CAVIAR_SOAK"
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 """Who starts a Ray and who joins it must agree on whether it asks for a token."""
@@ -73,9 +73,9 @@ FAULTS = (
     ("exits", 0.010, "failed"),
     ("crashes", 0.005, "failed"),
     ("diverges", 0.020, "stopped"),
-    ("floods", 0.004, "completed"),
+    ("floods", 0.0005, "completed"),
     ("leaks", 0.005, "completed"),
-    ("saves", 0.026, "completed"),
+    ("saves", 0.0295, "completed"),
 )
 """What a trial does, how many of them do it, and how those end that do it on every attempt."""
 
@@ -123,7 +123,7 @@ def misbehave(fault: str | None) -> None:
     if fault == "crashes":
         ctypes.string_at(0)
     if fault == "floods":
-        for _ in range(50):
+        for _ in range(120):  # more than a log keeps
             print("x" * 99_999)
     if fault == "leaks":
         _leaked.append(bytearray(os.urandom(1024)) * (LEAK_BYTES // 1024))
@@ -429,12 +429,12 @@ def _flat(soak: Soak) -> Iterator[Claim]:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[tuple[Path, bool]]:
+def small_disk(folder: Path, trials: int) -> Iterator[tuple[Path, bool]]:
     """A tmpfs where this process may mount one, and whether it may; else the folder itself."""
     place = folder / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "caviar-soak", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={trials * DISK_BYTES_A_TRIAL}", "caviar-soak", str(place)],
         capture_output=True,
         check=False,
     )
@@ -470,7 +470,10 @@ def main() -> None:
         return drive(Path(arguments.path), arguments.trials, address=arguments.address, told=Path(arguments.told))
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     print(f"--seed {seed} gives the same faults\n", flush=True)
-    with scratch(arguments.folder) as folder, small_disk(folder) as (disk, may_fill):
+    with (
+        scratch(arguments.folder) as folder,
+        small_disk(folder, max(arguments.trials, MEASURED_TRIALS)) as (disk, may_fill),
+    ):
         machine = describe(disk)
         begun = time.monotonic()
         soak = Soak(disk, arguments.trials, seed=seed, may_fill=may_fill)
