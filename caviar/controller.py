@@ -33,6 +33,7 @@ from caviar.messages import (
     Extension,
     ExtensionRequested,
     Launch,
+    ProcessReplaced,
     Recorded,
     RoomOffered,
     RungReached,
@@ -110,7 +111,8 @@ class Controller:
             RungReached: self._rung_reached,
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
-            WorkerLost: self._worker_lost,
+            WorkerLost: self._passed_on,
+            ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
             ExtensionRequested: self._extension_requested,
@@ -291,7 +293,7 @@ class Controller:
             )
         return output
 
-    def _worker_lost(self, event: WorkerLost, now_us: int) -> Output:
+    def _passed_on(self, event: WorkerLost | ProcessReplaced, now_us: int) -> Output:
         return [event]
 
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:

@@ -22,6 +22,7 @@ from caviar.messages import CheckpointLost, Extension, TrialReopened, TrialSampl
 from caviar.runner import Observer, Runner
 from caviar.space import Space
 from caviar.state import Plan, SweepState
+from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
@@ -66,7 +67,7 @@ class Continuation:
 def start(commission: Commission) -> None:
     """Run a new sweep to its end."""
     folder, executor = commission.folder, commission.executor
-    folder.check_new()
+    check_new(folder, wall_clock_us())
     controller = Controller(commission.plan)
     starting = _Relay()
     try:

@@ -18,6 +18,9 @@ from caviar.trial import Params
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+SCRATCH = "CAVIAR_SCRATCH"
+"""The environment variable that names a folder of this machine for what a process keeps while it lives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reports:
@@ -328,6 +331,16 @@ class WorkerLost(Recorded):
     """A worker is gone; what it was training starts again elsewhere."""
 
     kind: ClassVar[str] = "worker_lost"
+    time_us: int
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReplaced(Recorded):
+    """A worker replaced its training process between two trials; nobody is charged."""
+
+    kind: ClassVar[str] = "process_replaced"
     time_us: int
     worker: str
     reason: str

@@ -29,6 +29,7 @@ from caviar.space import Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
+from caviar.store.place import place
 
 KEEP_CHECKPOINTS = ("last", "all")
 
@@ -130,7 +131,7 @@ class Sweep:
         on_event: Observer | None = None,
         source: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Run the sweep to its end into the folder ``path``, and return its result.
+        """Run the sweep to its end into the folder or URL ``path``, and return its result.
 
         ``executor``: None means `Ray`. ``on_event`` sees every recorded event and every block of reports; if it
         raises, that is logged once and it is dropped. An existing sweep folder is refused (`FolderError`), as is
@@ -195,8 +196,8 @@ class Sweep:
         if not runs_trials:
             allowed = "an executor such as caviar.Ray() or caviar.Inline(), or None"
             raise UsageError(f"Sweep.run(executor={executor!r:.80}): needs {allowed}")
-        folder = SweepFolder(Path(path))
-        files = CheckpointFiles(str(folder.path.absolute()))  # workers have a current folder of their own
+        folder = SweepFolder(place(path))
+        files = CheckpointFiles.of(folder.path)
         name = folder.path.name
         return Commission(
             folder=folder,

@@ -28,6 +28,7 @@ from caviar.messages import (
     Extension,
     ExtensionRequested,
     Launch,
+    ProcessReplaced,
     Recorded,
     RoomOffered,
     RungReached,
@@ -508,6 +509,11 @@ class AnySweep(RuleBasedStateMachine):
     def lose_a_worker(self) -> None:
         self.handle(WorkerLost(self.now_us, "worker-0", "gone"))
         assert isinstance(self.recorded[-1], WorkerLost | SweepEnded | CommandAnswered)
+
+    @rule()
+    def replace_a_process(self) -> None:
+        self.handle(ProcessReplaced(self.now_us, "worker-0", "memory"))
+        assert isinstance(self.recorded[-1], ProcessReplaced | SweepEnded | CommandAnswered)
 
     @rule(trial=st.sampled_from([*range(20), None]))
     def stop_by_hand(self, trial: int | None) -> None:

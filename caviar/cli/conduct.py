@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +18,7 @@ from caviar.faults import SAME_FAULT
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
     from caviar.execution.contract import Executor
+    from caviar.store.place import Place
     from caviar.sweep import Sweep
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
@@ -75,17 +75,20 @@ def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
     return sweep.but(**asked) if asked else sweep
 
 
-def conduct(folder: Path, begin: Callable[[], Result], *, as_json: bool, live: bool) -> int:
+def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: bool) -> int:
     """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status."""
     from caviar.cli.follow import shown
     from caviar.cli.lines import choose_display
+    from caviar.store.layout import SweepFolder
 
     try:
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
         so_far = f"everything so far is in {folder}; go on with: caviar resume {folder}"
-        click.echo(f"interrupted; {so_far if folder.exists() else 'nothing was started yet'}", err=True)
+        click.echo(
+            f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
+        )
         return INTERRUPTED
     _summarize(result, as_json=as_json)
     return DONE

@@ -105,7 +105,7 @@ def what(event: Mapping[str, Any]) -> str:
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":
             return str(data["reason"])
-        case "worker_lost":
+        case "worker_lost" | "process_replaced":
             return f"{data['worker']}: {data['reason']}"
         case "command_received":
             return f"{data['command']} {figures.params(data['args'])}".rstrip()

@@ -60,11 +60,12 @@ def resume(
     chosen = choose_executor(executor, address=address, workers=workers)
     sweep, source = _declared(folder, target, changes)
     from caviar.analysis.result import load
+    from caviar.store.place import place
 
     if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
         click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
     return conduct(
-        Path(folder),
+        place(folder),
         lambda: sweep.run(
             folder, chosen, resume=True, allow_change=allow_change, take_over=take_over, source=source
         ),
@@ -102,6 +103,7 @@ def extend(
     """
     if trials is None and max_step is None:
         raise UsageError("extend: by nothing; give --trials N, --max-step N or both")
+    from caviar.store.place import place
     from caviar.store.reader import Reader
 
     reader = Reader(folder, metrics=False)
@@ -116,7 +118,7 @@ def extend(
     chosen = choose_executor(executor, address=address, workers=workers)
     sweep, _ = _declared(folder, target, changes)
     return conduct(
-        Path(folder),
+        place(folder),
         lambda: sweep.extend(
             folder, chosen, trials=trials or 0, max_step=max_step, allow_change=allow_change, take_over=take_over
         ),

@@ -37,14 +37,17 @@ def run(
     """
     chosen = choose_executor(executor, address=address, workers=workers)
     from caviar.cli.load_file import load_sweep, split_target
+    from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
+    from caviar.store.lease import wall_clock_us
+    from caviar.store.place import place
 
     sweep = changed(load_sweep(target), changes)
     file, name = split_target(target)
-    folder = Path(out) if out is not None else Path("runs") / file.stem
+    folder = place(out) if out is not None else Path("runs") / file.stem
     source = source_of(file, name, changes)
     # before anything is shown: a folder that holds another sweep must not be shown as this one
-    SweepFolder(folder).check_new()
+    check_new(SweepFolder(folder), wall_clock_us())
     return conduct(
         folder,
         lambda: sweep.run(folder, executor=chosen, source=source),

@@ -34,6 +34,10 @@ class TrialFiles(Protocol):
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
 
+    def settle(self, trial: int) -> None:
+        """An attempt of the trial has ended, or its log is closed for now, in this process: bring to its place
+        what only this machine has, and forget copies. Never fails."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import cluster
 from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
@@ -108,6 +108,8 @@ class Ray(Executor):
         self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
         self._seconds_per_trial: float | None = None
         self._closed = False
+        self._trained = False
+        """Whether any worker has begun a trial."""
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
         fitting = cluster.fitting(job.resources)
@@ -250,11 +252,17 @@ class Ray(Executor):
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError):  # no other worker would do better
                 raise cause from None
-            self._lose(worker, cause_of_death(error))
+            if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
+                raise FolderError(
+                    f"a node that trains does not reach {cause.filename}: {cause.strerror}"
+                ) from None
+            ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+            self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
             return
         worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
         worker.ready = True
         for number, blocks, entries in batches:
+            self._trained = True
             worker.received = number
             reports = [Reports(*block) for block in blocks]
             for block in reports:
@@ -282,8 +290,9 @@ class Ray(Executor):
             events.append(happened)
         return events
 
-    def _lose(self, worker: Worker, reason: str) -> None:
-        """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it."""
+    def _lose(self, worker: Worker, reason: str, *, out_of_memory: str | None = None) -> None:
+        """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it.
+        ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged."""
         if self._closed:
             return
         worker.lost = True
@@ -292,8 +301,12 @@ class Ray(Executor):
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
             launch = self._release(worker, trial)
-            lost = f"{worker.name}: {reason}"
-            events.append(AttemptEnded(now_us, trial, launch.attempt, worker.step, "lost", lost))
+            ids = (now_us, trial, launch.attempt, worker.step)
+            if out_of_memory is None:
+                events.append(AttemptEnded(*ids, "lost", f"{worker.name}: {reason}"))
+            else:
+                told = f"out of memory: {out_of_memory.partition(chr(10))[0]}"
+                events.append(AttemptEnded(*ids, "failed", told, out_of_memory))
         for trial in reversed(list(worker.trials)):
             self._queue.appendleft(self._release(worker, trial))
         self._deliver(Arrivals([], events))

@@ -15,12 +15,12 @@ from typing import Any
 
 import cloudpickle
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.execution.contract import TrialFiles
 from caviar.execution.heartbeat import CutOff
 from caviar.execution.supervisor import Order, Supervisor
 from caviar.execution.tracebacks import one_line
-from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
+from caviar.messages import SCRATCH, AttemptEnded, Event, Launch, TrialStarted
 
 FOLDER_S = 5.0
 """How long a new folder may take to be seen on every node."""
@@ -37,13 +37,15 @@ class WorkerActor:
         resources, files = cloudpickle.loads(parts)
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
+        os.environ[SCRATCH] = self._supervisor.folder
         self._cut_off = CutOff(cut_off_s, self._end)
 
     def __repr__(self) -> str:
         return self._name
 
     def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
-        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
+        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
+        where it does not reach the object store now."""
         self._cut_off.heard()
         try:
             if orders and self._unseen is not None:
@@ -74,11 +76,22 @@ class WorkerActor:
     @staticmethod
     def _probe(files: TrialFiles) -> None:
         deadline = time.monotonic() + FOLDER_S
-        while not files.visible():
+        node = socket.gethostname()
+        while True:
+            outage: OutageError | None = None
+            try:
+                if files.visible():
+                    return
+            except OutageError as error:
+                outage = error
+            except FolderError as error:
+                raise FolderError(f"node {node}: {error}") from error
             if time.monotonic() > deadline:
+                if outage is not None:
+                    raise outage
                 raise FolderError(
-                    f"node {socket.gethostname()} does not see the sweep folder: "
-                    "put it where every node that trains sees it, on NFS for instance"
+                    f"node {node} does not see the sweep folder: put it where every node that trains sees it, "
+                    "on NFS for instance"
                 )
             time.sleep(0.1)
 

@@ -6,18 +6,37 @@ whole or not at all. This file is loaded in every training process, so it import
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from caviar.errors import FolderError, UsageError
+from caviar.errors import FolderError, OutageError, UsageError
 from caviar.store.layout import SweepFolder
+from caviar.store.place import Place, Url, absolute, place
 
 MARKER = "_checkpoint.json"
 """The file in a checkpoint that lists its other files and their sizes."""
+
+
+PATIENCE_S = 600.0
+"""So long a trial waits for an object store that is out of reach, before it fails for that."""
+
+PAUSE_S = 1.0
+
+REMOVERS = 8
+"""So many superseded checkpoints are removed side by side, where that takes a while."""
+
+_log = logging.getLogger(__name__)
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +44,54 @@ class CheckpointFiles:
     """Where the trials of one sweep leave files. Pickles: it travels to workers with the job."""
 
     folder_path: str
+    settings: Mapping[str, str] | None = field(default=None, repr=False)
+    """How to reach an object store, secrets among it: workers may run where the driver's environment is not. Kept
+    in memory and on the wire, and nowhere in the sweep folder. None: as each process's environment says."""
+
+    @classmethod
+    def of(cls, path: Place) -> CheckpointFiles:
+        """The files of the sweep in ``path``, for processes that have another current folder and environment."""
+        if isinstance(path, Url):
+            from caviar.store.connection import settings  # loads obstore
+
+            return cls(path, settings(path))
+        return cls(str(absolute(path)))
 
     @property
     def _folder(self) -> SweepFolder:
-        return SweepFolder(Path(self.folder_path))
+        return SweepFolder(place(self.folder_path), settings=self.settings)
 
     def visible(self) -> bool:
-        """Whether this machine sees the sweep folder."""
+        """Whether this machine sees the sweep folder. `OutageError` where that cannot be told now."""
         folder = self._folder
-        return folder.storage.exists(folder.sweep_json)
+        try:
+            return folder.storage.exists(folder.sweep_json)
+        except PermissionError as error:
+            raise FolderError(f"{folder}: cannot be read: {error.strerror}") from error
 
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         """The folder of a committed checkpoint, by its (attempt, step).
 
         Raises `FolderError` where it is missing, or a file that its marker lists is missing or has another size.
         """
+
+        def restore() -> Path:
+            self._check(trial, checkpoint)
+            folder = self._folder
+            return folder.storage.fetch(folder.checkpoint(trial, *checkpoint))
+
+        return _patiently(restore)
+
+    def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None:
+        """Why a checkpoint that was committed cannot be restored; None: it can, as far as sizes tell.
+        `OutageError` where that cannot be told now."""
+        try:
+            self._check(trial, checkpoint)
+        except FolderError as error:
+            return str(error)
+        return None
+
+    def _check(self, trial: int, checkpoint: tuple[int, int]) -> None:
         attempt, step = checkpoint
         folder = self._folder
         key = folder.checkpoint(trial, attempt, step)
@@ -47,25 +99,20 @@ class CheckpointFiles:
             sizes_bytes = json.loads(folder.storage.read(f"{key}/{MARKER}"))["sizes_bytes"]
         except FileNotFoundError:
             raise FolderError(f"{folder.where(key)}: no such checkpoint") from None
+        except OutageError:
+            raise
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise FolderError(f"{folder.where(f'{key}/{MARKER}')}: damaged: {error}") from error
         for name, size_bytes in sizes_bytes.items():
             where = folder.where(f"{key}/{name}")
             try:
                 found_bytes = folder.storage.size_bytes(f"{key}/{name}")
+            except OutageError:
+                raise
             except OSError as error:
                 raise FolderError(f"{where}: damaged: {error.strerror}") from error
             if found_bytes != size_bytes:
                 raise FolderError(f"{where}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
-        return folder.storage.fetch(key)
-
-    def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None:
-        """Why a checkpoint that was committed cannot be restored; None: it can."""
-        try:
-            self.restore(trial, checkpoint)
-        except FolderError as error:
-            return str(error)
-        return None
 
     @contextmanager
     def checkpoint(self, trial: int, attempt: int, step: int) -> Iterator[Path]:
@@ -80,21 +127,58 @@ class CheckpointFiles:
         try:
             yield draft
             _mark(draft)
-            folder.storage.publish(draft, key, marker=MARKER)
+            _patiently(lambda: folder.storage.publish(draft, key, marker=MARKER))
         except BaseException:
             folder.storage.drop(draft)
             raise
 
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None:
-        """Remove a checkpoint that another has superseded; one that is gone already is no error."""
-        attempt, step = checkpoint
+        """Remove a checkpoint that another has superseded; one that is gone already is no error. Where removing
+        takes a while, it is done by and by."""
         folder = self._folder
-        folder.storage.remove_folder(folder.checkpoint(trial, attempt, step))
+        key = folder.checkpoint(trial, *checkpoint)
+        if folder.storage.look_s:
+            _removers().submit(_remove, folder, key)
+        else:
+            folder.storage.remove_folder(key)
 
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
         folder = self._folder
         return folder.storage.appendable(folder.log(trial))
+
+    def settle(self, trial: int) -> None:
+        """An attempt of the trial has ended, or its log is closed for now, in this process: what it printed goes
+        to the sweep folder, and copies of its checkpoints go. Never fails."""
+        if "://" not in self.folder_path:
+            return  # all is where it belongs, and this is called for every trial
+        folder = self._folder
+        folder.storage.settle(folder.log(trial))
+        folder.storage.settle(f"{folder.checkpoints_folder}/{trial}")
+
+
+@functools.cache
+def _removers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REMOVERS, thread_name_prefix="caviar-remover")
+
+
+def _remove(folder: SweepFolder, key: str) -> None:
+    try:
+        folder.storage.remove_folder(key)
+    except OSError as error:
+        _log.warning("cannot remove %s, and leave it: %s", error.filename, error.strerror)
+
+
+def _patiently(action: Callable[[], _Found]) -> _Found:
+    """Try until the place can be reached: training must not be lost because an object store is away."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return action()
+        except OutageError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(PAUSE_S)
 
 
 def _mark(draft: Path) -> None:
@@ -102,9 +186,9 @@ def _mark(draft: Path) -> None:
     if (draft / MARKER).exists():
         raise UsageError(f"a checkpoint must not hold a file named {MARKER}: caviar writes one")
     sizes_bytes = {}
-    for place, _, names in os.walk(draft):
+    for inner, _, names in os.walk(draft):
         for name in names:
-            path = Path(place, name)
+            path = Path(inner, name)
             if path.is_file():
                 sizes_bytes[path.relative_to(draft).as_posix()] = path.stat().st_size
     content = {"format": 1, "sizes_bytes": sizes_bytes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from caviar.errors import FencedError
 from caviar.store import segment
@@ -34,6 +35,12 @@ class Fence:
         """A commit of anybody's."""
         key = self.folder.hot(commit)
         return segment.decode(self.folder.where(key), self.storage.read(key))
+
+    def read_all(self, commits: Sequence[int]) -> list[Segment]:
+        """Several commits of anybody's."""
+        keys = [self.folder.hot(commit) for commit in commits]
+        contents = zip(keys, self.storage.read_many(keys), strict=True)
+        return [segment.decode(self.folder.where(key), data) for key, data in contents]
 
     def read_own(self, commit: int) -> Segment | None:
         """A commit of ours, or None where there is none yet; `FencedError` where it is another driver's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import BinaryIO
@@ -133,10 +134,9 @@ class Files:
 
         Raises `FolderError` where the folder cannot be written, or the file system has no (exclusive) hard links.
         """
-        first, second = folder / "probe-1", folder / "probe-2"
+        name = f"probe-{secrets.token_hex(8)}"  # others may be at it too
+        first, second = folder / name, folder / f"{name}-2"
         try:
-            for path in (first, second):
-                self.unlink(path)
             self.write(first, b"")
             exclusive = self._links_once(first, second)
         except OSError as error:

@@ -13,7 +13,7 @@ from caviar.store.files import Files
 @contextlib.contextmanager
 def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequence[Path]) -> Iterator[None]:
     """Make the folder of a new sweep, with ``folders`` in it; a block that fails takes away again all that was
-    made, and the files ``loose`` beside them.
+    made, and the files ``loose`` beside them; unless it raises `FileExistsError`: then they are not ours alone.
 
     Raises `FolderError` where that cannot be done, or another process is at it: a folder is made by one alone,
     so the first of ``folders`` decides. Temporary files are written there too.
@@ -36,6 +36,8 @@ def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequen
         except OSError as error:
             raise FolderError(f"{root}: cannot be made: {error.strerror}") from error
         yield
+    except FileExistsError:  # another process goes on with what was begun here
+        raise
     except BaseException:
         if folders[0] in made:  # otherwise another process's files lie there
             for path in loose:
@@ -47,3 +49,17 @@ def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequen
             else:
                 files.remove_tree(path)
         raise
+
+
+@contextlib.contextmanager
+def founding_again(root: Path, files: Files, *, folders: Sequence[Path]) -> Iterator[None]:
+    """The same where another process had begun, and is gone: its folders are used, and a block that fails leaves
+    things as they are, to be begun again."""
+    try:
+        for path in folders:
+            files.make_folders(path)
+            files.sync_folder(path.parent)
+        files.probe(folders[0])
+    except OSError as error:
+        raise FolderError(f"{root}: cannot be made: {error.strerror}") from error
+    yield

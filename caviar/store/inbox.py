@@ -11,9 +11,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, NoReturn, TypeAlias
 
-from caviar.errors import UsageError
+from caviar.errors import OutageError, UsageError
 from caviar.messages import CommandAnswered, CommandReceived
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
@@ -73,6 +75,10 @@ class _NotACommandError(ValueError):
     """A file in the inbox that holds no command."""
 
 
+_File: TypeAlias = tuple[str, bytes | OSError]
+"""A file's name, and what it holds, or why it cannot be read."""
+
+
 class Inbox:
     """The driver's side. One driver reads an inbox at a time: the one that holds the lease."""
 
@@ -82,30 +88,59 @@ class Inbox:
         self._now_us = now_us
         self._taken: set[str] = set()
         self._warnings: list[str] = []
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="caviar-inbox") if folder.storage.look_s else None
+        self._look_at = 0.0
+        self._looking: Future[list[_File]] | None = None
 
     def take(self) -> list[CommandReceived]:
         """The commands that arrived since the last call, oldest first, each id once.
 
         A file that is no command is renamed to ``<name>.bad`` and skipped; `take_warnings` says so. `FolderError`
-        where the folder has been removed.
+        where the folder has been removed. Never waits where looking takes a while: then it returns what a thread
+        beside has found.
         """
         arrived = []
-        try:
-            names = sorted(self._storage.names(self._folder.inbox_folder))
-        except FileNotFoundError as error:
-            raise self._folder.gone() from error
-        for name in names:
-            if name in self._taken or name.startswith(".") or name.endswith(".bad"):
-                continue
+        for name, content in self._look() if self._looker is None else self._looked(self._looker):
             self._taken.add(name)
             try:
-                data = self._storage.read(f"{self._folder.inbox_folder}/{name}")
-                arrived.append(_read(name, data, now_us=self._now_us()))
-            except FileNotFoundError:
+                if isinstance(content, OSError):
+                    raise content
+                arrived.append(_read(name, content, now_us=self._now_us()))
+            except (FileNotFoundError, OutageError):
                 self._taken.discard(name)
             except (OSError, ValueError) as error:
                 self._set_aside(name, error)
         return arrived
+
+    def _looked(self, looker: ThreadPoolExecutor) -> list[_File]:
+        """What the last look has found, if one has just ended; lets the next one begin in time."""
+        found: list[_File] = []
+        if self._looking is not None:
+            if not self._looking.done():
+                return []
+            looking, self._looking = self._looking, None
+            with suppress(OutageError):
+                found = [(name, content) for name, content in looking.result() if name not in self._taken]
+        elif time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._storage.look_s
+            self._looking = looker.submit(self._look)
+        return found
+
+    def _look(self) -> list[_File]:
+        try:
+            names = sorted(self._storage.names(self._folder.inbox_folder))
+        except FileNotFoundError as error:
+            raise self._folder.gone() from error
+        new = [
+            name for name in names if not (name in self._taken or name.startswith(".") or name.endswith(".bad"))
+        ]
+        return [(name, self._content(name)) for name in new]
+
+    def _content(self, name: str) -> bytes | OSError:
+        try:
+            return self._storage.read(f"{self._folder.inbox_folder}/{name}")
+        except OSError as error:
+            return error
 
     def done(self, command_id: str) -> None:
         """The answer to this command is committed: remove its file."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from caviar.errors import FolderError
 from caviar.store.files import Files
 from caviar.store.local import LocalStorage
-from caviar.store.storage import Storage
+from caviar.store.place import Place, Url, place
+from caviar.store.storage import NO_BUCKET, Storage
 
 FORMAT = 1
 """The version of the folder's format that this caviar writes, and the only one that it reads."""
@@ -21,7 +22,6 @@ Table = Literal["metrics", "events"]
 TABLES: tuple[Table, ...] = ("metrics", "events")
 
 _HOT = re.compile(r"(\d{12})\.arrow")
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: a Path makes one of two
 _PART = re.compile(r"part-(\d{12})\.parquet")
 
 
@@ -29,18 +29,20 @@ _PART = re.compile(r"part-(\d{12})\.parquet")
 class SweepFolder:
     """A sweep folder, existing or to be: its names as keys, and the storage that knows what lies under them.
 
-    Making one touches no disk; `find` and `check_new` do. ``files``: the file system, for those who stand between.
+    Making one touches no disk, and asks no server; `find` does. ``files``: the file system, for those who stand
+    between. ``settings``: how to reach an object store; None: as this process's environment says.
     """
 
-    path: Path
+    path: Place
     files: Files = field(default_factory=Files, compare=False, repr=False)
+    settings: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
     storage: Storage = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if _URL.match(str(self.path)):
-            raise FolderError(f"{self.path}: is a URL; a sweep folder lies on a file system, local or shared")
-        object.__setattr__(self, "path", Path(self.path))
-        object.__setattr__(self, "storage", LocalStorage(self.path, self.files))
+        path = place(self.path)
+        object.__setattr__(self, "path", path)
+        storage = _objects(path, self.settings) if isinstance(path, Url) else LocalStorage(path, self.files)
+        object.__setattr__(self, "storage", storage)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -128,7 +130,7 @@ class SweepFolder:
     @classmethod
     def find(cls, path: str | os.PathLike[str], *, files: Files | None = None) -> SweepFolder:
         """An existing sweep folder, or a `FolderError` that says why ``path`` is none."""
-        folder = cls(Path(path)) if files is None else cls(Path(path), files)
+        folder = cls(place(path)) if files is None else cls(place(path), files)
         folder.declaration()
         return folder
 
@@ -140,7 +142,9 @@ class SweepFolder:
         """What sweep.json holds; `FolderError` where there is none, or none that this caviar can read."""
         try:
             declaration = json.loads(self.storage.read(self.sweep_json))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if error.strerror == NO_BUCKET:
+                raise FolderError(f"{self.path}: {NO_BUCKET}") from None
             if not self.storage.exists(""):
                 raise FolderError(f"{self.path}: no such folder") from None
             raise FolderError(f"{self.path}: not a sweep folder (it has no sweep.json)") from None
@@ -161,20 +165,12 @@ class SweepFolder:
         """The error of one who was at work in this folder when it vanished."""
         return FolderError(f"{self.path}: is gone: something removed it, or files in it, while its sweep ran")
 
-    def check_new(self) -> None:
-        """Check that a sweep can be created here; `FolderError` says why not. Writes nothing."""
-        try:
-            taken = self.storage.names("")
-        except FileNotFoundError:
-            taken = []
-        except NotADirectoryError:
-            raise FolderError(f"{self.path}: is a file; a new sweep needs a new or empty folder") from None
-        except OSError as error:
-            raise FolderError(f"{self.path}: cannot be read: {error.strerror}") from error
-        if self.sweep_json in taken:
-            raise FolderError(f"{self.path}: already holds a sweep; choose another folder")
-        if taken:
-            raise FolderError(
-                f"{self.path}: is not empty (it holds {taken[0]}); a new sweep needs an empty folder"
-            )
-        self.storage.check_writable()
+
+def _objects(url: Url, settings: Mapping[str, str] | None) -> Storage:
+    try:
+        from caviar.store.objects import ObjectStorage
+    except ModuleNotFoundError as error:
+        if error.name != "obstore":
+            raise
+        raise FolderError(f'{url}: object stores need obstore: pip install "caviar-sweep[s3]"') from None
+    return ObjectStorage(url, settings)

@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caviar.errors import LeaseError
+from caviar.errors import FolderError, LeaseError
 from caviar.store.layout import SweepFolder
 
 FRESH_S = 30.0
@@ -46,10 +46,13 @@ class Lease:
 
     @classmethod
     def read(cls, folder: SweepFolder) -> Lease | None:
-        """The folder's lease, or None where there is none that can be read: then nobody is kept away."""
+        """The folder's lease, or None where there is none, or what is there is none: then nobody is kept away.
+
+        `OSError` where it cannot be read now: then nothing is known.
+        """
         try:
             return cls(**json.loads(folder.storage.read(folder.lease_json)))
-        except (OSError, ValueError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def to_bytes(self) -> bytes:
@@ -65,8 +68,11 @@ class Lease:
 
 
 def refuse_if_held(folder: SweepFolder, now_us: int) -> None:
-    """Raise `LeaseError` where another driver holds the folder."""
-    lease = Lease.read(folder)
+    """Raise `LeaseError` where another driver holds the folder, `FolderError` where that cannot be told."""
+    try:
+        lease = Lease.read(folder)
+    except OSError as error:
+        raise FolderError(f"{folder.where(folder.lease_json)}: cannot be read: {error.strerror}") from error
     if lease is not None and lease.held(now_us):
         age_s = max(0.0, (now_us - lease.time_us) / 1e6)
         raise LeaseError(

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from caviar.errors import FolderError
 from caviar.store.files import Files
-from caviar.store.founding import founding
+from caviar.store.founding import founding, founding_again
 from caviar.store.storage import Storage
 
 TMP = ".tmp"
@@ -145,8 +145,12 @@ class LocalStorage(Storage):
                 raise FolderError(f"{self._root}: cannot be written")
             raise FolderError(f"{self._root}: cannot be made: {place} is not writable")
 
-    def founding(self, folders: Sequence[str], files: Sequence[str]) -> AbstractContextManager[None]:
+    def founding(
+        self, folders: Sequence[str], files: Sequence[str], *, begun: bool = False
+    ) -> AbstractContextManager[None]:
         inner = [self.path(TMP), *map(self.path, folders)]
+        if begun:
+            return founding_again(self._root, self._files, folders=inner)
         return founding(self._root, self._files, folders=inner, loose=[self.path(key) for key in files])
 
     def remove_leftovers(self, spare: str) -> None:

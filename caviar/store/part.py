@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.store.layout import FORMAT, SweepFolder
 
 
@@ -44,11 +44,13 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
 
 
 def read_footer(folder: SweepFolder, key: str) -> Part:
-    """What a part covers; a damaged file raises a `FolderError` that names it."""
+    """What a part covers; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
     where = folder.where(key)
     try:
         with folder.storage.open(key) as file:
             metadata = pq.read_metadata(file).metadata or {}
+    except OutageError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{where}: damaged: {_line(error)}") from error
     version = metadata.get(b"caviar.format")
@@ -62,10 +64,12 @@ def read_footer(folder: SweepFolder, key: str) -> Part:
 
 
 def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part's rows; a damaged file raises a `FolderError` that names it."""
+    """A part's rows; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
     try:
         with folder.storage.open(key) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             return parquet.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
+    except OutageError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise FolderError(f"{folder.where(key)}: damaged: {_line(error)}") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.part import Part, read_footer
 
@@ -37,12 +37,15 @@ class Camera:
         self._footers: dict[tuple[Table, str], Part] = {}
 
     def take(self) -> Picture:
-        """A picture of now; a commit or a part that is missing raises a `FolderError` that names it."""
+        """A picture of now; a commit or a part that is missing raises a `FolderError` that names it, and a place
+        out of reach `OutageError`."""
         before: object = None
         while True:
             try:
                 hot = tuple(sorted(_numbers(self._folder)))
                 parts = {table: self._parts(table) for table in TABLES}
+            except OutageError:
+                raise
             except OSError as error:
                 raise FolderError(f"{error.filename or self._folder}: cannot be read: {error.strerror}") from error
             covered = {table: chain[-1].last if chain else -1 for table, chain in parts.items()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caviar.errors import FolderError, OutageError
 from caviar.store import segment
 from caviar.store.amended import amended
 from caviar.store.files import Files
@@ -21,6 +22,9 @@ from caviar.store.segment import Segment
 from caviar.store.tables import SCHEMAS, join
 
 SweepState = Literal["finished", "running", "interrupted"]
+
+READ_AT_ONCE = 256
+"""So many commits are fetched together, where fetching takes time."""
 
 _TURNS = pa.array(["driver_started", "sweep_ended"])
 """The events that say whether a sweep has ended: the last of them counts."""
@@ -52,7 +56,8 @@ class Reader:
 
     What it returns is a whole prefix of the commits, both tables up to the same one: nothing torn, doubled or
     vanishing. A folder that is no sweep, and a file that is damaged or missing, raise a `FolderError` that names
-    it. With ``metrics=False`` the metrics tables stay empty and are not read. ``files``: as in `SweepFolder`.
+    it; one that is out of reach for now raises `OutageError`. With ``metrics=False`` the metrics tables stay empty
+    and are not read. ``files``: as in `SweepFolder`.
     """
 
     def __init__(
@@ -111,17 +116,24 @@ class Reader:
     def _pieces(self, picture: Picture) -> Iterator[pa.Table]:
         for part in picture.parts["metrics"]:
             yield read_part(self._folder, part.key)
-        for commit in range(picture.covered("metrics") + 1, picture.last + 1):
-            yield self._commit(commit).metrics
+        for content in self._commits(range(picture.covered("metrics") + 1, picture.last + 1)):
+            yield content.metrics
 
-    def _commit(self, commit: int) -> Segment:
-        key = self._folder.hot(commit)
-        return segment.decode(self._folder.where(key), self._folder.storage.read(key))
+    def _commits(self, commits: Sequence[int]) -> Iterator[Segment]:
+        for begin in range(0, len(commits), READ_AT_ONCE):
+            keys = [self._folder.hot(commit) for commit in commits[begin : begin + READ_AT_ONCE]]
+            for key, data in zip(keys, self._folder.storage.read_many(keys), strict=True):
+                yield segment.decode(self._folder.where(key), data)
 
     def state(self) -> SweepState:
         """Where the sweep stands now: finished once its end was recorded, and no driver started after that;
         running while its driver's lease is fresh; interrupted otherwise."""
-        lease = Lease.read(self._folder)
+        try:
+            lease = Lease.read(self._folder)
+        except OutageError:
+            raise
+        except OSError as error:
+            raise FolderError(f"{error.filename}: cannot be read: {error.strerror}") from error
         held = lease is not None and lease.held(self._now_us())
         # In this order: a driver records the end before it lets go of the lease
         if _ended(self._look(self._last, ("events",)).rows["events"], self._ended):
@@ -149,8 +161,8 @@ class Reader:
                     rows[table].append(read_part(self._folder, part.key).slice(skip))
         covered = {table: picture.covered(table) for table in TABLES}
         counts: dict[int, dict[Table, int]] = {}
-        for commit in range(max(seen, min(covered.values())) + 1, picture.last + 1):
-            content = self._commit(commit)
+        wanted = range(max(seen, min(covered.values())) + 1, picture.last + 1)
+        for commit, content in zip(wanted, self._commits(wanted), strict=True):
             counts[commit] = {table: content.rows(table).num_rows for table in TABLES}
             for table in tables:
                 if commit > covered[table]:

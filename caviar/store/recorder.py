@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from caviar.errors import FolderError
 from caviar.messages import Reports, TrialStarted
 from caviar.store import segment
+from caviar.store.beginnings import check_new
 from caviar.store.fence import Fence
 from caviar.store.files import Files
 from caviar.store.layout import FORMAT, TABLES, SweepFolder
@@ -76,14 +77,18 @@ class Recorder:
         data = json.dumps(content, indent=1, allow_nan=False).encode()
         if files is not None:
             folder = SweepFolder(folder.path, files)
-        folder.check_new()
+        begun = check_new(folder, created_us)
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
-        with folder.storage.founding(folder.folders, (folder.sweep_json, folder.lease_json)):
-            recorder._seal()
-            recorder._roller.start()
-            recorder._renew_lease()
-            folder.storage.create(folder.sweep_json, data)
-        return recorder
+        loose = (folder.sweep_json, folder.lease_json)
+        try:
+            with folder.storage.founding(folder.folders, loose, begun=begun):
+                recorder._found(data, begun=begun)
+            if begun:  # once more: whoever began here may have been clearing it away until now
+                with folder.storage.founding(folder.folders, loose, begun=True):
+                    recorder._lay(begun=True)
+        except FileExistsError as error:
+            raise FolderError(f"{folder}: another process has just made a sweep of it") from error
+        return cls.open(folder, now_us=now_us, take_over=True) if begun else recorder
 
     @classmethod
     def open(
@@ -193,6 +198,8 @@ class Recorder:
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
+            if not self._folder.exists():  # in an object store nothing else would tell
+                raise self._folder.gone()
             try:
                 self._renew_lease()
             except FileNotFoundError as error:
@@ -214,6 +221,30 @@ class Recorder:
         finally:
             self._closed = True
             self._release_lease()
+
+    # --- the founding -------------------------------------------------------------------------------------
+
+    def _found(self, declaration: bytes, *, begun: bool) -> None:
+        """Write what a new sweep consists of. Of all who are at it one creates sweep.json; `FileExistsError` for
+        the others."""
+        self._renew_lease()  # first, so that nobody takes this for the remains of a founding that was cut off
+        try:
+            self._lay(begun=begun)
+            self._storage.create(self._folder.sweep_json, declaration)
+        except BaseException:
+            if begun:
+                with contextlib.suppress(OSError):
+                    self._release_lease()
+            raise
+
+    def _lay(self, *, begun: bool) -> None:
+        """Make the first commit and the first parts; ``begun``: those that are there already will do."""
+        for make in (self._seal, *self._roller.beginnings()):
+            try:
+                make()
+            except FileExistsError:
+                if not begun:
+                    raise
 
     # --- commits ------------------------------------------------------------------------------------------
 
@@ -297,8 +328,8 @@ class Recorder:
             self._note_starts(events)
         covered = {table: picture.covered(table) for table in TABLES}
         self._roller.recall(covered, picture.hot)
-        for commit in range(min(covered.values()) + 1, self._next_commit):
-            content = self._fence.read(commit)
+        left = range(min(covered.values()) + 1, self._next_commit)
+        for commit, content in zip(left, self._fence.read_all(left), strict=True):
             self._note_reports(content.metrics)
             if commit > covered["events"]:
                 self._next_event += content.events.num_rows

@@ -12,10 +12,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
+NO_BUCKET = "there is no such bucket"
+"""The ``strerror`` of a `FileNotFoundError` for which no folder can be made."""
+
 
 class Storage(ABC):
-    """One sweep's place. Every operation raises `OSError` when it fails, and none is retried for long here: the
-    recorder's caller knows what to do meanwhile. Where it can, the error's ``filename`` is the whole location."""
+    """One sweep's place. Every operation raises `OSError` when it fails, `OutageError` where it may work later,
+    and none is retried for long here: the recorder's caller knows what to do meanwhile. Where it can, the error's
+    ``filename`` is the whole location."""
+
+    look_s: float = 0.0
+    """How long one look for what is new should wait for the next; where it is not 0, looking takes a while."""
 
     @abstractmethod
     def where(self, key: str) -> str:
@@ -43,6 +50,10 @@ class Storage(ABC):
     def read(self, key: str) -> bytes:
         """A file's whole content."""
 
+    def read_many(self, keys: Sequence[str]) -> list[bytes]:
+        """The content of several files, in their order; one that is missing raises `FileNotFoundError`."""
+        return [self.read(key) for key in keys]
+
     @abstractmethod
     def open(self, key: str) -> BinaryIO:
         """A file to seek and read in, whose content is fetched piece by piece; close it."""
@@ -57,11 +68,17 @@ class Storage(ABC):
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, folders among them, in no order."""
+        """The names in a folder, folders among them, in no order. Where folders are made by what is in them, one
+        may go on to be named for a while after its last file went; it does not exist then."""
 
     @abstractmethod
     def unlink(self, key: str) -> None:
         """Remove a file; one that is gone already is no error."""
+
+    def unlink_many(self, keys: Sequence[str]) -> None:
+        """Remove several files; after a failure some of them may be left."""
+        for key in keys:
+            self.unlink(key)
 
     @abstractmethod
     def move(self, key: str, target: str) -> None:
@@ -86,28 +103,39 @@ class Storage(ABC):
 
     @abstractmethod
     def fetch(self, folder: str) -> Path:
-        """A folder of this machine that holds the files of a published one."""
+        """A folder of this machine that holds the files of a published one, until `settle`."""
 
     @abstractmethod
     def remove_folder(self, folder: str) -> None:
-        """Remove a published folder, at once for all who look; one that is gone already is no error."""
+        """Remove a published folder, which nobody needs any more; one that is gone already is no error."""
 
     @abstractmethod
     def appendable(self, key: str) -> Path:
-        """A file of this machine, perhaps still to be made, where what is appended ends up under this key."""
+        """A file of this machine, perhaps still to be made: what is appended to it, and the file closed, ends up
+        under this key with `settle` at the latest."""
+
+    def settle(self, key: str) -> None:
+        """This process is done, for now, with what `appendable` gave it for ``key``, and with what `fetch` gave it
+        of this folder and those below it. Never fails."""
 
     # --- beginning and end ----------------------------------------------------------------------------------
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Check that a sweep can be made here, as far as can be told without writing; `FolderError` if not."""
+        """Check that a sweep can be made here, as far as can be told without leaving anything; `FolderError` if
+        not."""
 
     @abstractmethod
-    def founding(self, folders: Sequence[str], files: Sequence[str]) -> AbstractContextManager[None]:
+    def founding(
+        self, folders: Sequence[str], files: Sequence[str], *, begun: bool = False
+    ) -> AbstractContextManager[None]:
         """Make this the place of a new sweep with these folders, and prove that `create` keeps its word here.
 
         Where the block fails, everything that was made is taken away again: the folders, and ``files`` beside
-        them. Raises `FolderError` where the place is of no use, or another process is at it.
+        them. Not so where it raises `FileExistsError`: then another process is at it too, and this one yields.
+        Raises `FolderError` where the place is of no use, or another process is at it.
+
+        ``begun``: another process had begun, and is gone. What it made is used, and nothing is taken away.
         """
 
     @abstractmethod

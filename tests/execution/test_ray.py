@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pandas as pd
 import pytest
 
 import caviar
-from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import worker
 from caviar.execution.contract import Arrivals, Job
 from caviar.execution.heartbeat import AwakeClock
@@ -267,11 +268,80 @@ def test_a_runtime_env_that_ray_refuses_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_memory_that_runs_out_is_charged_to_what_was_training(tmp_path: Path) -> None:
+    """Ray's monitor ends workers where memory is low. Here it is so as soon as a trial has 1 GiB."""
+    code = f"""
+    import os, re, time, warnings
+    warnings.simplefilter("ignore")
+    size = dict(re.findall(r"(\\w+): +(\\d+) kB", open("/proc/meminfo").read()))
+    total, free = (int(size[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    os.environ["RAY_memory_usage_threshold"] = str((total - free + 1.5 * 2**30) / total)
+    os.environ["RAY_memory_monitor_refresh_ms"] = "50"
+    import ray
+    import caviar
+
+    def train(trial):
+        trial.report(loss=1.0)
+        with trial.checkpoint():
+            pass
+        held = []
+        while trial.id == 1 and trial.attempt == 0:
+            held.append(bytearray(os.urandom(1)) * (64 * 2**20))
+            time.sleep(0.02)
+            assert len(held) < 256, "Ray lets it use 16 GiB"
+
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    sweep = caviar.Sweep(train, caviar.Space(lr=caviar.Float(0, 1)), metric="loss", trials=4, retries=9)
+    result = sweep.run({str(tmp_path / "sweep")!r}, caviar.Ray(workers=1))
+    print(set(result.trials().status))
+    events = result.events()
+    (failed,) = events.query("kind == 'attempt_failed' and trial == 1").itertuples()
+    print(failed.data["reason"])
+    print(set(events.kind) & {{"worker_lost", "attempt_lost"}})
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+    lines = run.stdout.splitlines()
+    assert lines[0] == "{'completed'}", run.stderr
+    assert re.match(r"out of memory: \d+ worker\(s\) were killed due to the node running low on memory", lines[1])
+    assert lines[2] == "{'worker_lost'}"
+
+
 def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "FOLDER_S", 0.0)
     files = CheckpointFiles(str(tmp_path / "elsewhere"))
     with pytest.raises(FolderError, match="does not see the sweep folder"):
         worker.WorkerActor._probe(files)
+
+
+def test_a_node_that_does_not_reach_the_object_store_is_refused_until_one_has_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outage = OutageError(5, "the object store cannot be reached", "s3://bucket/x/sweep.json")
+
+    class Away:
+        def visible(self) -> bool:
+            raise outage
+
+    monkeypatch.setattr(worker, "FOLDER_S", 0.0)
+    with pytest.raises(OutageError) as told:
+        worker.WorkerActor._probe(Away())
+    assert told.value is outage
+    raised = RuntimeError("as Ray tells it")
+    raised.cause = outage  # type: ignore[attr-defined]
+    driver = _Driver()
+    driver.executor._trained = False
+    driver.actor.replies[-1].set_exception(raised)
+    with pytest.raises(
+        FolderError, match=r"^a node that trains does not reach s3://bucket/x/sweep.json: the object"
+    ):
+        driver.listen(1)
+    driver = _Driver()
+    driver.executor._trained = True
+    driver.actor.replies[-1].set_exception(raised)
+    driver.listen(1)
+    assert len(driver.hiring.reasons) == 1
 
 
 class _Actor:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from caviar.errors import FolderError
+from caviar.store.beginnings import check_new
 from caviar.store.layout import SweepFolder
 
 
@@ -39,8 +40,10 @@ def test_find_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FolderError, match="is a file"):
         SweepFolder.find(tmp_path / "file")
-    with pytest.raises(FolderError, match="is a URL"):
-        SweepFolder.find("s3://bucket/sweep")
+    with pytest.raises(
+        FolderError, match=r"^ftp://host/sweep: unknown scheme 'ftp'; a sweep lies in a folder, or at"
+    ):
+        SweepFolder.find("ftp://host/sweep")
 
 
 @pytest.mark.parametrize(
@@ -61,24 +64,24 @@ def test_find_refuses_a_sweep_json_it_cannot_read(tmp_path: Path, content: str, 
 
 
 def test_a_new_folder_may_be_missing_or_empty(tmp_path: Path) -> None:
-    SweepFolder(tmp_path).check_new()
-    SweepFolder(tmp_path / "a" / "b").check_new()
+    check_new(SweepFolder(tmp_path), 0)
+    check_new(SweepFolder(tmp_path / "a" / "b"), 0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_check_new_says_what_is_wrong(tmp_path: Path, recorder: Any, folder: SweepFolder) -> None:
     with pytest.raises(FolderError, match="already holds a sweep"):
-        folder.check_new()
+        check_new(folder, 0)
     (tmp_path / "file").touch()
     with pytest.raises(FolderError, match=r"is not empty \(it holds "):
-        SweepFolder(tmp_path).check_new()
+        check_new(SweepFolder(tmp_path), 0)
     with pytest.raises(FolderError, match="is a file"):
-        SweepFolder(tmp_path / "file").check_new()
+        check_new(SweepFolder(tmp_path / "file"), 0)
     with pytest.raises(FolderError, match="is a file"):
-        SweepFolder(tmp_path / "file" / "sweep").check_new()
+        check_new(SweepFolder(tmp_path / "file" / "sweep"), 0)
 
 
 def test_check_new_sees_a_parent_that_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
     with pytest.raises(FolderError, match=f"cannot be made: {tmp_path} is not writable"):
-        SweepFolder(tmp_path / "a" / "b").check_new()
+        check_new(SweepFolder(tmp_path / "a" / "b"), 0)

@@ -8,6 +8,7 @@ import pytest
 
 from caviar.errors import FolderError
 from caviar.messages import CommandReceived
+from caviar.store.beginnings import check_new
 from caviar.store.files import Files
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
@@ -78,7 +79,7 @@ def test_whoever_works_on_a_sweep_touches_its_files_through_files_alone(
 ) -> None:
     files = Elsewhere(tmp_path)
     folder = SweepFolder(NOWHERE, files)
-    folder.check_new()
+    check_new(folder, 0)
     recorder = Recorder.create(folder, {"metric": "loss"}, now_us=clock, files=files)
     assert not NOWHERE.exists()
     reader = Reader(NOWHERE, now_us=clock, files=files)
@@ -105,7 +106,7 @@ def test_whoever_works_on_a_sweep_touches_its_files_through_files_alone(
     assert keys(reader.read()[0]) == [(0, 1, 0), (0, 1, 1), (0, 1, 2)]
     assert not NOWHERE.parent.exists()
     with pytest.raises(FolderError, match="already holds a sweep"):
-        folder.check_new()
+        check_new(folder, 0)
 
 
 def test_a_second_log_needs_no_second_folder(tmp_path: Path) -> None:
