@@ -1,14 +1,14 @@
 """A long sweep of short trials on Ray, with faults at random: is anything lost, and does anything grow?
 
-    python benchmarks/soak.py                  # 50,000 trials, about ten minutes on two cores
+    python benchmarks/soak.py                  # 50,000 trials, some minutes on two cores
     python benchmarks/soak.py --trials 2000    # a smoke test
     python benchmarks/soak.py --seed 7         # the same faults again
 
-One trial in ten does what it should not, by its own seed: it raises, leaves by `os._exit`, crashes with SIGSEGV,
-diverges, prints megabytes, or leaks memory for as long as its process lives; some on their first attempt alone,
-others on every one. Meanwhile this process kills worker actors, kills the driver and starts another one, fills the
-disk for some seconds (where it may mount a tmpfs for the sweep), stops trials by hand, and extends the sweep by a
-tenth, through the inbox.
+One trial in ten does what it should not, by its own seed: it raises, leaves by `os._exit`, crashes with
+SIGSEGV, diverges, hangs, prints megabytes, or leaks memory for as long as its process lives; some on their
+first attempt alone, others on every one. Meanwhile this process kills worker actors, kills the driver and
+starts another one, fills the disk for some seconds (where it may mount a tmpfs for the sweep), stops trials by
+hand, and extends the sweep by a tenth, through the inbox.
 
 How to read it: one line for each claim, with figures. Nothing lost: every row that a driver saw committed is
 read back, once and with its value. The right end: every trial ended as its own fault has it, and its learning
@@ -39,7 +39,7 @@ import numpy as np
 from machine import describe, print_table, save, scratch
 
 import caviar
-from caviar.messages import Reports
+from caviar.messages import ProcessReplaced, Reports
 from caviar.store.inbox import post
 from caviar.store.lease import process_start
 from caviar.store.reader import Reader
@@ -58,12 +58,13 @@ FILES_LIMIT = 1_000
 """Files of the store itself: commits, parts, commands, and what is on its way."""
 
 DRIVER_KILLS, ACTOR_KILLS, STOPS, DISK_FULL_S = 5, 10, 20, 3.0
-DISK_BYTES = 1 << 30
+DISK_BYTES_A_TRIAL = 1 << 14
+HANG_S = 5.0
 MARK = "CAVIAR_SOAK"
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 """Who starts a Ray and who joins it must agree on whether it asks for a token."""
 
-LEAK_BYTES = 4 * 2**20
+LEAK_BYTES = 32 * 2**20
 ROW = np.dtype([("trial", "i8"), ("attempt", "i4"), ("seq", "i8"), ("value", "f8")])
 
 # --- what is trained -----------------------------------------------------------------------------------
@@ -73,9 +74,10 @@ FAULTS = (
     ("exits", 0.010, "failed"),
     ("crashes", 0.005, "failed"),
     ("diverges", 0.020, "stopped"),
-    ("floods", 0.004, "completed"),
+    ("floods", 0.0005, "completed"),
     ("leaks", 0.005, "completed"),
-    ("saves", 0.026, "completed"),
+    ("hangs", 0.0003, "failed"),
+    ("saves", 0.0292, "completed"),
 )
 """What a trial does, how many of them do it, and how those end that do it on every attempt."""
 
@@ -123,10 +125,12 @@ def misbehave(fault: str | None) -> None:
     if fault == "crashes":
         ctypes.string_at(0)
     if fault == "floods":
-        for _ in range(50):
+        for _ in range(120):  # more than a log keeps
             print("x" * 99_999)
     if fault == "leaks":
         _leaked.append(bytearray(os.urandom(1024)) * (LEAK_BYTES // 1024))
+    if fault == "hangs":
+        time.sleep(600)
 
 
 def sweep_of(trials: int) -> caviar.Sweep:
@@ -137,6 +141,7 @@ def sweep_of(trials: int) -> caviar.Sweep:
         metric="loss",
         trials=trials - trials // 10,
         max_step=MAX_STEP,
+        resources=caviar.Resources(progress_timeout_s=HANG_S, memory_growth_bytes=3 * LEAK_BYTES // 2),
         seed=int(os.environ[MARK].partition("-")[0]),
     )
 
@@ -351,6 +356,8 @@ def claims(soak: Soak) -> Iterator[Claim]:
     yield "files stay few", soak.files <= limit, f"at most {soak.files} at once, {limit} allowed"
     if soak.trials >= MEASURED_TRIALS:
         yield from _flat(soak)
+        replaced = int((result.events().kind == ProcessReplaced.kind).sum())
+        yield "it happened: processes replaced", replaced > 0, f"{replaced}"
     for what in ("drivers killed", "workers killed", "stops asked for", "extended", "disk filled"):
         if what != "disk filled" or soak.may_fill:
             yield f"it happened: {what}", soak.done[what] > 0, f"{soak.done[what]}"
@@ -429,12 +436,12 @@ def _flat(soak: Soak) -> Iterator[Claim]:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[tuple[Path, bool]]:
+def small_disk(folder: Path, trials: int) -> Iterator[tuple[Path, bool]]:
     """A tmpfs where this process may mount one, and whether it may; else the folder itself."""
     place = folder / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "caviar-soak", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={trials * DISK_BYTES_A_TRIAL}", "caviar-soak", str(place)],
         capture_output=True,
         check=False,
     )
@@ -470,7 +477,10 @@ def main() -> None:
         return drive(Path(arguments.path), arguments.trials, address=arguments.address, told=Path(arguments.told))
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     print(f"--seed {seed} gives the same faults\n", flush=True)
-    with scratch(arguments.folder) as folder, small_disk(folder) as (disk, may_fill):
+    with (
+        scratch(arguments.folder) as folder,
+        small_disk(folder, max(arguments.trials, MEASURED_TRIALS)) as (disk, may_fill),
+    ):
         machine = describe(disk)
         begun = time.monotonic()
         soak = Soak(disk, arguments.trials, seed=seed, may_fill=may_fill)
@@ -485,7 +495,9 @@ def main() -> None:
     )
     print(f"\n{arguments.trials:,} trials in {seconds:.0f} s")
     told = [{"claim": name, "holds": bool(good), "figures": figures} for name, good, figures in found]
-    save("soak", {"machine": machine, "seed": seed, "seconds": seconds, "claims": told}, arguments.json)
+    memory = [{"process": kind, "trials_and_bytes": samples} for (kind, _), samples in soak.memory.samples.items()]
+    record = {"machine": machine, "seed": seed, "seconds": seconds, "claims": told, "memory": memory}
+    save("soak", record, arguments.json)
     if not all(good for _, good, _ in found):
         sys.exit(1)
     return None

@@ -273,7 +273,7 @@ class Controller:
         )
         output = self._end(ended, now_us)
         if status is TrialState.FAILED:
-            output += self._count_fault(event, now_us)
+            output += self._count_fault(event, now_us, again=record.faults > 0)
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
@@ -284,11 +284,12 @@ class Controller:
         delay_s = min(RETRY_LIMIT_S, RETRY_S * 2**record.faults)
         failed = AttemptFailed(event.time_us, *_ids(event), event.reason or "failed", event.error, delay_s)
         heapq.heappush(self._delayed, (now_us + int(delay_s * 1e6), event.trial))
-        return [self._record(failed), *self._count_fault(event, now_us)]
+        again = record.faults > 0
+        return [self._record(failed), *self._count_fault(event, now_us, again=again)]
 
-    def _count_fault(self, event: AttemptEnded, now_us: int) -> Output:
+    def _count_fault(self, event: AttemptEnded, now_us: int, *, again: bool) -> Output:
         """A bug fails one trial after another, and all those to come: then the sweep stops early."""
-        bug = self._streak.count(event.trial, event.reason or "failed")
+        bug = self._streak.count(event.trial, event.reason or "failed", again=again)
         return [] if bug is None else self._stop_all(bug, now_us)
 
     def _end(self, event: TrialEnded, now_us: int) -> Output:
