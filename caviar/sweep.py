@@ -19,7 +19,8 @@ from caviar.controller import Controller
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
-from caviar.execution.training import RESERVED_METRICS, Trial
+from caviar.execution.training import Trial
+from caviar.messages import RESERVED_METRICS
 from caviar.runner import Observer, Runner
 from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
@@ -32,6 +33,7 @@ from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.recorder import Recorder
+from caviar.trial import MAX_TRIALS
 
 KEEP_CHECKPOINTS = ("last", "all")
 
@@ -88,7 +90,8 @@ class Sweep:
             f"a metric's name, other than {', '.join(sorted(RESERVED_METRICS))}",
         )
         _need(self.mode in ("min", "max"), "mode", self.mode, '"min" or "max"')
-        _need(_whole(self.trials, 1), "trials", self.trials, "a whole number of at least 1")
+        good_trials = _whole(self.trials, 1) and self.trials <= MAX_TRIALS
+        _need(good_trials, "trials", self.trials, f"a whole number from 1 to {MAX_TRIALS:,}")
         _need(self.max_step is None or _whole(self.max_step, 1), "max_step", self.max_step, "at least 1, or None")
         _need(
             isinstance(self.sampler, Sampler), "sampler", self.sampler, "a sampler such as caviar.RandomSampler()"

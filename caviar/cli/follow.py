@@ -63,11 +63,13 @@ class Follower:
 
     def __init__(self, folder: Path) -> None:
         from caviar.analysis.progress import Progress
+        from caviar.store.declaration import check_complete
         from caviar.store.reader import Reader
 
         self._folder = folder
         self._reader = Reader(folder)
-        self._progress = Progress()
+        check_complete(self._reader.declaration, folder)
+        self._progress = Progress(str(folder))
 
     def look(self) -> Moment:
         """The present."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
@@ -25,6 +27,8 @@ def stop(folder: str, trial: int | None, timeout_s: float) -> int:
 
     Every trial that is to stop does so at its next report.
     """
+    if math.isnan(timeout_s):
+        raise UsageError(f"--timeout {timeout_s}: needs a number of seconds")
     from caviar.store import inbox
     from caviar.store.reader import Reader
 

@@ -13,10 +13,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from caviar.errors import FolderError, UsageError
+from caviar.store.files import read_plain
 from caviar.store.layout import SweepFolder
+from caviar.store.strict_json import is_whole, parse_object
 
 MARKER = "_checkpoint.json"
 """The file in a checkpoint that lists its other files and their sizes."""
@@ -44,12 +46,21 @@ class CheckpointFiles:
         attempt, step = checkpoint
         path = self._folder.checkpoint(trial, attempt, step)
         try:
-            sizes_bytes = json.loads((path / MARKER).read_bytes())["sizes_bytes"]
-        except FileNotFoundError:
+            sizes_bytes = parse_object(read_plain(path / MARKER)).get("sizes_bytes")
+        except (FileNotFoundError, NotADirectoryError):
             raise FolderError(f"{path}: no such checkpoint") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except FolderError:
+            raise
+        except (OSError, ValueError) as error:
             raise FolderError(f"{path / MARKER}: damaged: {error}") from error
+        if not isinstance(sizes_bytes, dict) or not all(map(is_whole, sizes_bytes.values())):
+            raise FolderError(f"{path / MARKER}: damaged: sizes_bytes is no object of names and sizes")
+        inside = os.path.realpath(self._folder.path)
+        if os.path.realpath(path) != os.path.join(inside, os.path.relpath(path, self._folder.path)):  # noqa: PTH118
+            raise FolderError(f"{path}: is reached through a link, which leads out of where checkpoints lie")
         for name, size_bytes in sizes_bytes.items():
+            if not _is_within(path, name):
+                raise FolderError(f"{path / MARKER}: damaged: {name!r:.80} is no file within the checkpoint")
             try:
                 found_bytes = (path / name).stat().st_size
             except OSError as error:
@@ -127,6 +138,10 @@ def _seal(folder: Path) -> None:
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             path = Path(place, name)
+            if not _is_within(folder, path.relative_to(folder).as_posix()):
+                raise UsageError(
+                    f"a checkpoint must be whole by itself, but {name} is a link that leads out of it"
+                )
             if path.is_file():
                 sizes_bytes[path.relative_to(folder).as_posix()] = _sync(path)
         _sync(Path(place))
@@ -134,6 +149,14 @@ def _seal(folder: Path) -> None:
     marker.write_text(json.dumps({"format": 1, "sizes_bytes": sizes_bytes}), encoding="utf-8")
     _sync(marker)
     _sync(folder)
+
+
+def _is_within(folder: Path, name: str) -> bool:
+    """Whether a name, whoever wrote it, stands for something in this folder, also when links are followed."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        return False
+    return Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
 
 
 def _sync(path: Path) -> int:

@@ -7,9 +7,12 @@ single operation, fail it, or drop what was not synced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from caviar.errors import FolderError
 
@@ -62,7 +65,7 @@ class Files:
 
     def read(self, path: Path) -> bytes:
         """A file's whole content."""
-        return path.read_bytes()
+        return read_plain(path)
 
     # --- built from the operations above ------------------------------------------------------------------
 
@@ -134,3 +137,35 @@ class Files:
         except FileExistsError:
             return True
         return False
+
+
+LARGEST_BYTES = 4 * 2**30
+"""No file that is read as a whole is larger: a hole in a file costs its maker nothing, and its reader memory."""
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file of a sweep folder, which may come from a stranger.
+
+    Raises `FolderError` for what is no plain file: a pipe would be waited at for ever, a device is not
+    part of the folder, and a link may lead out of it. Other failures are an `OSError`.
+    """
+    try:
+        # without waiting for a pipe's other end; it changes nothing for plain files
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise FolderError(f"{path}: is a link or a socket, not a file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise FolderError(f"{path}: is not a file")
+    return os.fdopen(opened, "rb")
+
+
+def read_plain(path: Path, *, most_bytes: int = LARGEST_BYTES) -> bytes:
+    """The whole content of a file that `open_plain` opens; one that is larger raises `FolderError`."""
+    with open_plain(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > most_bytes:
+            raise FolderError(f"{path}: damaged: {size_bytes} bytes are too many")
+        return file.read()

@@ -12,16 +12,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from caviar.errors import UsageError
 from caviar.messages import CommandAnswered, CommandReceived
-from caviar.store.files import Files
+from caviar.store.files import Files, read_plain
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.rows import from_row
+from caviar.store.strict_json import is_whole, parse_object
 
 _POLL_S = 0.05
+_MOST_BYTES = 2**20
+"""No command is longer."""
 
 
 def post(
@@ -93,7 +96,7 @@ class Inbox:
         arrived = []
         try:
             names = sorted(entry.name for entry in self._folder.inbox_folder.iterdir())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise self._folder.gone() from error
         for name in names:
             if name in self._taken or name.startswith(".") or name.endswith(".bad"):
@@ -129,22 +132,18 @@ class Inbox:
             self._warnings.append(f"{path}: is not a command ({error}); set aside as {path.name}.bad")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise _NotACommandError(f"{name} is not JSON")
-
-
 def _read(path: Path, now_us: int) -> CommandReceived:
     """The command in a file; one that holds none raises `ValueError`."""
     if path.suffix != ".json":
         raise _NotACommandError("its name does not end in .json")
-    content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-    if not isinstance(content, dict) or content.get("id") != path.stem:
+    content = parse_object(read_plain(path, most_bytes=_MOST_BYTES))
+    if content.get("id") != path.stem:
         raise _NotACommandError("its id is not its name")
     command, trial, args = content.get("command"), content.get("trial"), content.get("args")
     if not isinstance(command, str):
-        raise _NotACommandError(f"command is {command!r}, not text")
-    if trial is not None and (isinstance(trial, bool) or not isinstance(trial, int) or not 0 <= trial < 2**63):
-        raise _NotACommandError(f"trial is {trial!r}, neither a trial's number nor null")
+        raise _NotACommandError(f"command is {command!r:.80}, not text")
+    if trial is not None and not is_whole(trial):
+        raise _NotACommandError(f"trial is {trial!r:.80}, neither a trial's number nor null")
     if not isinstance(args, dict):
-        raise _NotACommandError(f"args is {args!r}, not an object")
+        raise _NotACommandError(f"args is {args!r:.80}, not an object")
     return CommandReceived(now_us, path.stem, command, trial, args)

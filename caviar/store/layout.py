@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -11,12 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from caviar.errors import FolderError
+from caviar.store.declaration import declared_mistake
+from caviar.store.files import read_plain
+from caviar.store.strict_json import parse_object
 
 FORMAT = 1
 """The version of the folder's format that this caviar writes, and the only one that it reads."""
 
 Table = Literal["metrics", "events"]
 TABLES: tuple[Table, ...] = ("metrics", "events")
+
+LAST_COMMIT = 10**12 - 1
+"""Commits have names of 12 digits."""
 
 _HOT = re.compile(r"(\d{12})\.arrow")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: a Path makes one of two
@@ -32,6 +37,8 @@ class SweepFolder:
     def __post_init__(self) -> None:
         if _URL.match(str(self.path)):
             raise FolderError(f"{self.path}: is a URL; a sweep folder lies on a file system, local or shared")
+        if "\0" in str(self.path):
+            raise FolderError(f"{str(self.path)!r:.80}: is no name of a folder")
         object.__setattr__(self, "path", Path(self.path))
 
     def __str__(self) -> str:
@@ -126,7 +133,7 @@ class SweepFolder:
     def declaration(self) -> dict[str, Any]:
         """What sweep.json holds; `FolderError` where there is none, or none that this caviar can read."""
         try:
-            declaration = json.loads(self.sweep_json.read_text(encoding="utf-8"))
+            declaration = parse_object(read_plain(self.sweep_json))
         except FileNotFoundError:
             if not self.path.exists():
                 raise FolderError(f"{self.path}: no such folder") from None
@@ -135,14 +142,27 @@ class SweepFolder:
             raise FolderError(f"{self.path}: is a file, not a sweep folder") from None
         except OSError as error:
             raise FolderError(f"{self.sweep_json}: cannot be read: {error.strerror}") from error
-        except ValueError:
-            raise FolderError(f"{self.sweep_json}: damaged: it is not JSON") from None
-        version = declaration.get("format") if isinstance(declaration, dict) else None
-        if version != FORMAT:
+        except FolderError:
+            raise
+        except ValueError as error:
+            raise FolderError(f"{self.sweep_json}: damaged: {error}") from None
+        version = declaration.get("format")
+        if type(version) is not int or version != FORMAT:
             raise FolderError(
                 f"{self.sweep_json}: format version {version!r} is unknown; this caviar reads {FORMAT}"
             )
-        return dict(declaration)
+        mistake = declared_mistake(declaration)
+        if mistake is not None:
+            raise FolderError(f"{self.sweep_json}: damaged: {mistake}")
+        for name in self._inner:
+            if (self.path / name).is_symlink():
+                raise FolderError(f"{self.path / name}: is a link; a sweep has all that is its own in its folder")
+        return declaration
+
+    @property
+    def _inner(self) -> tuple[str, ...]:
+        """The names of the folders within."""
+        return ("_hot", "inbox", "checkpoints", "logs", ".tmp", *TABLES)
 
     def gone(self) -> FolderError:
         """The error of one who was at work in this folder when it vanished."""

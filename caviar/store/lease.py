@@ -15,10 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from caviar.errors import LeaseError
+from caviar.store.files import read_plain
 from caviar.store.layout import SweepFolder
+from caviar.store.strict_json import is_whole, parse_object
 
 FRESH_S = 30.0
 """For so long after it was renewed, a lease keeps others away."""
+
+_MOST_BYTES = 2**16
 
 RENEW_S = 5.0
 """How often its driver renews it."""
@@ -48,9 +52,12 @@ class Lease:
     def read(cls, folder: SweepFolder) -> Lease | None:
         """The folder's lease, or None where there is none that can be read: then nobody is kept away."""
         try:
-            return cls(**json.loads(folder.lease_json.read_bytes()))
+            lease = cls(**parse_object(read_plain(folder.lease_json, most_bytes=_MOST_BYTES)))
         except (OSError, ValueError, TypeError):
             return None
+        texts = (lease.host, lease.process_start, lease.nonce)
+        sound = is_whole(lease.pid) and is_whole(lease.time_us) and all(isinstance(text, str) for text in texts)
+        return lease if sound and lease.host.isprintable() else None
 
     def to_bytes(self) -> bytes:
         """The content of lease.json."""

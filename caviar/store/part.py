@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caviar.errors import FolderError
-from caviar.store.layout import FORMAT, SweepFolder
+from caviar.store.files import open_plain
+from caviar.store.layout import FORMAT, LAST_COMMIT, SweepFolder, Table
+from caviar.store.segment import one_line
+from caviar.store.tables import SCHEMAS, check
+
+SMALL_ROWS, ROWS_PER_BYTE = 2**24, 16
+"""A part has no more rows than the greater of the two allows. Even a metric that never changes takes more room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +54,44 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
 def read_footer(path: Path) -> Part:
     """What a part covers; a damaged file raises a `FolderError` that names it."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        with open_plain(path) as file:
+            metadata = pq.read_metadata(file).metadata or {}
     except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+        raise FolderError(f"{path}: damaged: {one_line(error)}") from error
     version = metadata.get(b"caviar.format")
     if version != str(FORMAT).encode():
         told = "none" if version is None else version.decode(errors="replace")
         raise FolderError(f"{path}: format version {told} is unknown; this caviar reads {FORMAT}")
-    first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
+    try:
+        first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
+        nonce = metadata[b"caviar.nonce"].decode()
+    except (KeyError, ValueError) as error:
+        raise FolderError(f"{path}: damaged: its metadata: {one_line(error)}") from None
     if first != SweepFolder.part_first(path.name):
         raise FolderError(f"{path}: damaged: it begins at commit {first}, not where its name says")
-    return Part(path, first, last, metadata[b"caviar.nonce"].decode())
+    if not first <= last < LAST_COMMIT:
+        raise FolderError(f"{path}: damaged: it ends at commit {last}")
+    return Part(path, first, last, nonce)
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A part's rows; a damaged file raises a `FolderError` that names it."""
+    which: Table = "metrics" if path.parent.name == "metrics" else "events"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{path}: damaged: {_line(error)}") from error
+        with open_plain(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
+            _check_size(file.metadata, opened.seek(0, os.SEEK_END))
+            names = SCHEMAS[which].names if columns is None else list(columns)
+            if file.schema_arrow.names != SCHEMAS[which].names:
+                raise ValueError(f"its columns are {', '.join(file.schema_arrow.names):.200}")
+            table = file.read(columns=names).replace_schema_metadata(None)
+            check(table, which)
+            return table
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FolderError(f"{path}: damaged: {one_line(error)}") from error
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _check_size(footer: pq.FileMetaData, size_bytes: int) -> None:
+    """Raise `ValueError` for a part that says it has far more rows than it has room for: a few bytes may stand for
+    as many rows as one likes, and these have to fit into the memory of whoever reads it."""
+    if footer.num_rows > max(SMALL_ROWS, ROWS_PER_BYTE * size_bytes):
+        raise ValueError(f"{footer.num_rows} rows are too many for {size_bytes} bytes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.store import segment
+from caviar.store.files import read_plain
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.part import read_part
@@ -97,38 +98,41 @@ class Reader:
         lease = Lease.read(self._folder)
         held = lease is not None and lease.held(self._now_us())
         # In this order: a driver records the end before it lets go of the lease
-        if _ended(self._look(self._last, ("events",)).rows["events"], self._ended):
+        if _ended(self._look(self._last, ("events",), columns=("kind",)).rows["events"], self._ended):
             return "finished"
         return "running" if held else "interrupted"
 
     def _rows(self, look: _Look, table: Table) -> pa.Table:
         return look.rows.get(table, SCHEMAS[table].empty_table())
 
-    def _look(self, seen: int, tables: tuple[Table, ...]) -> _Look:
+    def _look(self, seen: int, tables: tuple[Table, ...], *, columns: Sequence[str] | None = None) -> _Look:
         while True:
             picture = self._camera.take()
             try:
-                return self._develop(picture, seen, tables)
+                return self._develop(picture, seen, tables, columns=columns)
             except FileNotFoundError:
                 # A commit left `_hot` since the picture was taken: then its parts have come, so look again
                 continue
 
-    def _develop(self, picture: Picture, seen: int, tables: tuple[Table, ...]) -> _Look:
+    def _develop(
+        self, picture: Picture, seen: int, tables: tuple[Table, ...], *, columns: Sequence[str] | None
+    ) -> _Look:
         rows: dict[Table, list[pa.Table]] = {table: [] for table in tables}
         for table in tables:
             for part in picture.parts[table]:
                 if part.last > seen:
                     skip = sum(self._counts[commit][table] for commit in range(part.first, seen + 1))
-                    rows[table].append(read_part(part.path).slice(skip))
+                    rows[table].append(read_part(part.path, columns).slice(skip))
         covered = {table: picture.covered(table) for table in TABLES}
         counts: dict[int, dict[Table, int]] = {}
         for commit in range(max(seen, min(covered.values())) + 1, picture.last + 1):
             path = self._folder.hot(commit)
-            content = segment.decode(path, path.read_bytes())
+            content = segment.decode(path, read_plain(path))
             counts[commit] = {table: content.rows(table).num_rows for table in TABLES}
             for table in tables:
                 if commit > covered[table]:
-                    rows[table].append(content.rows(table))
+                    new = content.rows(table)
+                    rows[table].append(new if columns is None else new.select(columns))
         return _Look(
             picture.last, {table: join(rows[table], table) for table in tables}, counts, min(covered.values())
         )

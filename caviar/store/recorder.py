@@ -21,7 +21,7 @@ from caviar.store import segment
 from caviar.store.fence import Fence
 from caviar.store.files import Files
 from caviar.store.founding import founding
-from caviar.store.layout import FORMAT, TABLES, SweepFolder
+from caviar.store.layout import FORMAT, LAST_COMMIT, TABLES, SweepFolder
 from caviar.store.lease import RENEW_S, Lease, refuse_if_held
 from caviar.store.part import read_part
 from caviar.store.picture import Camera, Picture
@@ -98,13 +98,17 @@ class Recorder:
         Raises `LeaseError` where another driver holds it, unless ``take_over``; `FolderError` where it is no
         sweep, or damaged.
         """
-        created_us = int(folder.declaration()["created_us"])
+        created_us = folder.declaration().get("created_us")
+        if created_us is None:
+            raise FolderError(f"{folder.sweep_json}: damaged: created_us is missing")
         if not take_over:
             refuse_if_held(folder, now_us())
         recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
         camera = Camera(folder)
         while True:
             recorder._next_commit = camera.take().last + 1
+            if recorder._next_commit > LAST_COMMIT:
+                raise FolderError(f"{folder}: has no number left for another commit")
             with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
                 recorder._seal()
                 break

@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from caviar.messages import Recorded
-
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from caviar.store.event_data import NON_FINITE, parse_event
 
 
 def pack_float(value: float) -> float | str:
@@ -20,7 +19,7 @@ def pack_float(value: float) -> float | str:
 
 def unpack_float(value: float | str | None) -> float | None:
     """The inverse of `pack_float`; None stays None."""
-    return _NON_FINITE[value] if isinstance(value, str) else value
+    return NON_FINITE[value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +57,12 @@ def to_row(event: Recorded) -> EventRow:
 
 
 def from_row(row: EventRow) -> Recorded | None:
-    """The event that a row stands for, or None for a kind that this version does not know."""
+    """The event that a row stands for, or None for a kind that this version does not know. Data that such an
+    event cannot have raise `EventDataError`, a `ValueError`."""
     if row.kind not in _KINDS:
         return None
-    given: dict[str, Any] = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
-    given |= json.loads(row.data)
+    given = parse_event(row.data, row.kind)
+    given |= {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
     given["value"] = unpack_float(given.get("value"))
     make: Callable[..., Recorded] = _KINDS[row.kind]
     return make(

@@ -29,7 +29,7 @@ def test_what_goes_in_comes_out(segment: Segment) -> None:
 
 
 def test_a_seal_has_no_rows() -> None:
-    seal = Segment(0, "nonce", SegmentKind.SEAL, METRICS.empty_table(), EVENTS.empty_table())
+    seal = Segment(12, "nonce", SegmentKind.SEAL, METRICS.empty_table(), EVENTS.empty_table())
     found = decode(PATH, encode(seal))
     assert found.kind is SegmentKind.SEAL
     assert found.metrics.num_rows == found.events.num_rows == 0
