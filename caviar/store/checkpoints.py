@@ -23,6 +23,9 @@ from caviar.store.strict_json import is_whole, parse_object
 MARKER = "_checkpoint.json"
 """The file in a checkpoint that lists its other files and their sizes."""
 
+_LONGEST_NAME = 1024
+"""Of a file in a checkpoint; systems allow for little more."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
@@ -154,7 +157,7 @@ def _seal(folder: Path) -> None:
 def _is_within(folder: Path, name: str) -> bool:
     """Whether a name, whoever wrote it, stands for something in this folder, also when links are followed."""
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or len(name) > _LONGEST_NAME:
         return False
     return Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
 

@@ -48,5 +48,5 @@ def declared_mistake(declaration: Mapping[str, Any]) -> str | None:
         try:
             Space.from_dict(declaration["space"])
         except ValueError as error:
-            return f"space: {error}"
+            return f"space: {error!s:.300}"
     return None

@@ -154,15 +154,20 @@ class SweepFolder:
         mistake = declared_mistake(declaration)
         if mistake is not None:
             raise FolderError(f"{self.sweep_json}: damaged: {mistake}")
-        for name in self._inner:
-            if (self.path / name).is_symlink():
-                raise FolderError(f"{self.path / name}: is a link; a sweep has all that is its own in its folder")
+        self._check_inner()
         return declaration
 
-    @property
-    def _inner(self) -> tuple[str, ...]:
-        """The names of the folders within."""
-        return ("_hot", "inbox", "checkpoints", "logs", ".tmp", *TABLES)
+    def _check_inner(self) -> None:
+        """Check that what should be a folder is one, and lies here: what is written or removed behind a link would
+        be somebody else's."""
+        for name in ("_hot", "inbox", "checkpoints", "logs", ".tmp", *TABLES):
+            path = self.path / name
+            if path.is_symlink():
+                raise FolderError(f"{path}: is a link; all that is a sweep's own lies in its folder")
+            if path.exists() and not path.is_dir():
+                raise FolderError(f"{path}: is not a folder")
+        if self.lease_json.is_dir():
+            raise FolderError(f"{self.lease_json}: is a folder, not a lease")
 
     def gone(self) -> FolderError:
         """The error of one who was at work in this folder when it vanished."""

@@ -57,7 +57,7 @@ class Lease:
             return None
         texts = (lease.host, lease.process_start, lease.nonce)
         sound = is_whole(lease.pid) and is_whole(lease.time_us) and all(isinstance(text, str) for text in texts)
-        return lease if sound and lease.host.isprintable() else None
+        return lease if sound and lease.host.isprintable() and len(lease.host) < 256 else None
 
     def to_bytes(self) -> bytes:
         """The content of lease.json."""

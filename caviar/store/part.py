@@ -19,6 +19,9 @@ from caviar.store.tables import SCHEMAS, check
 SMALL_ROWS, ROWS_PER_BYTE = 2**24, 16
 """A part has no more rows than the greater of the two allows. Even a metric that never changes takes more room."""
 
+SMALL_BYTES, UNPACKED_PER_BYTE = 2**30, 1024
+"""The same for its size before it was compressed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -91,7 +94,11 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _check_size(footer: pq.FileMetaData, size_bytes: int) -> None:
-    """Raise `ValueError` for a part that says it has far more rows than it has room for: a few bytes may stand for
-    as many rows as one likes, and these have to fit into the memory of whoever reads it."""
+    """Raise `ValueError` for a part that says it has far more than it has room for: a few bytes may stand for as
+    much as one likes, and that has to fit into the memory of whoever reads it."""
+    groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+    unpacked_bytes = sum(group.total_byte_size for group in groups)
+    if unpacked_bytes > max(SMALL_BYTES, UNPACKED_PER_BYTE * size_bytes):
+        raise ValueError(f"{unpacked_bytes} bytes unpacked are too many for {size_bytes} bytes")
     if footer.num_rows > max(SMALL_ROWS, ROWS_PER_BYTE * size_bytes):
         raise ValueError(f"{footer.num_rows} rows are too many for {size_bytes} bytes")
