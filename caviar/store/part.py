@@ -59,7 +59,9 @@ def read_footer(path: Path) -> Part:
     try:
         with open_plain(path) as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except (pa.ArrowException, OSError) as error:
+    except FolderError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(f"{path}: damaged: {one_line(error)}") from error
     version = metadata.get(b"caviar.format")
     if version != str(FORMAT).encode():
@@ -89,6 +91,8 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             table = file.read(columns=names).replace_schema_metadata(None)
             check(table, which)
             return table
+    except FolderError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FolderError(f"{path}: damaged: {one_line(error)}") from error
 

@@ -49,7 +49,7 @@ from caviar.messages import (
     TrialSampled,
     TrialStarted,
 )
-from caviar.store import part
+from caviar.store import part, segment
 from caviar.store.checkpoints import MARKER, CheckpointFiles
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
@@ -314,6 +314,50 @@ def test_battered_files(whole: Path, name: str, rng: random.Random) -> None:
             data = with_checksum(battered((path / name).read_bytes()[:-20], rng))
         (path / name).write_bytes(data)
         everything(path, [rng.choice(COMMANDS)])
+
+
+def parts_by_others(table: pa.Table) -> Iterator[bytes]:
+    """A part as other programs would write it: without the checksum of each page, which would find every accident."""
+    told_of = {"caviar.format": "1", "caviar.first_commit": "1", "caviar.last_commit": "2", "caviar.nonce": "n"}
+    for compression in ("none", "zstd"):
+        for dictionary in (True, False):
+            sink = pa.BufferOutputStream()
+            pq.write_table(
+                table.replace_schema_metadata(told_of), sink, compression=compression, use_dictionary=dictionary
+            )
+            yield sink.getvalue().to_pybytes()
+
+
+def test_battered_files_whose_checksums_are_right(tmp_path: Path) -> None:
+    metrics, events = metrics_table([reports(0, 1)]), events_table([to_row(event) for event in story()], 0)
+    sound: list[tuple[Path, bytes]] = []
+    for which, table in (("metrics", metrics), ("events", events)):
+        (tmp_path / which).mkdir()
+        sound += [(tmp_path / which / PART, data) for data in parts_by_others(table)]
+    hot(tmp_path, metrics, events)
+    commit = tmp_path / "_hot" / "000000000003.arrow"
+    stream = segment.encode(segment.Segment(3, "n", segment.SegmentKind.COMMIT, metrics, events))
+    sound += [(commit, data[:-20]) for data in (stream, commit.read_bytes())] * 3
+
+    def read(path: Path) -> None:
+        if path == commit:
+            segment.decode(path, path.read_bytes())
+        else:
+            part.read_footer(path)
+            part.read_part(path)
+
+    refused = 0
+    for seed in range(2_000):
+        rng = random.Random(seed)
+        path, data = rng.choice(sound)
+        damaged = battered(data, rng)
+        path.write_bytes(with_checksum(damaged) if path == commit else damaged)
+        try:
+            refused += told(read, path) is not None
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+    assert refused > 500
 
 
 # --- JSON that is no declaration, lease, command, marker ----------------------------------------------
@@ -643,6 +687,7 @@ def hot(path: Path, metrics: pa.Table, events: pa.Table, /, **changed: str) -> N
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(kept, schema=schema))
+    (path / "_hot").mkdir(exist_ok=True)
     (path / "_hot" / "000000000003.arrow").write_bytes(with_checksum(sink.getvalue().to_pybytes()))
 
 
@@ -775,11 +820,17 @@ BAD_TABLES: dict[str, tuple[pa.Table, pa.Table]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("write", [hot, as_part])
-@pytest.mark.parametrize("what", BAD_TABLES)
+@pytest.mark.parametrize(
+    ("what", "write"),
+    # Parquet knows no null within a dictionary
+    [
+        (what, write)
+        for what in BAD_TABLES
+        for write in (hot, as_part)
+        if (what, write) != ("a null metric", as_part)
+    ],
+)
 def test_tables_that_no_recorder_wrote(sweep: Callable[[], Path], write: Callable[..., None], what: str) -> None:
-    if (what, write) == ("a null metric", as_part):
-        pytest.skip("Parquet has no such thing")
     path = sweep()
     write(path, *BAD_TABLES[what])
     for error in everything(path, FEW[:1])[:2]:
