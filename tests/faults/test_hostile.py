@@ -317,7 +317,7 @@ def test_battered_files(whole: Path, name: str, rng: random.Random) -> None:
 
 
 def parts_by_others(table: pa.Table) -> Iterator[bytes]:
-    """A part as other programs would write it: without the checksum of each page, which would find every accident."""
+    """A part as other programs write it: without a checksum of each page, which would find every accident."""
     told_of = {"caviar.format": "1", "caviar.first_commit": "1", "caviar.last_commit": "2", "caviar.nonce": "n"}
     for compression in ("none", "zstd"):
         for dictionary in (True, False):
