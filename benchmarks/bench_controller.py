@@ -32,6 +32,7 @@ from caviar.controller import Controller
 from caviar.messages import (
     Answer,
     AttemptEnded,
+    DriverStarted,
     Event,
     Launch,
     Recorded,
@@ -99,7 +100,7 @@ def new_controller(trials: int) -> Controller:
 def drive(controller: Controller, handle: Callable[[Event], list[Any]]) -> Iterator[int]:
     """Run a whole sweep of no training; yields the number of finished trials at every end of one."""
     losses = np.random.default_rng(0).random(controller.state.trials).tolist()
-    controller.begin(0)
+    controller.begin(DriverStarted(0, "here", 0, "0"))
     due: deque[Event] = deque([RoomOffered(AT_ONCE)])
     finished = 0
     while due:

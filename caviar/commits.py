@@ -101,6 +101,17 @@ class Commits:
             self._soon = False
             self._write()
 
+    def flush(self) -> None:
+        """Have everything that was added durable; a disk without room raises `OSError`."""
+        if self._writing is not None:
+            self._writing.exception()
+            self._settle()
+        while self._written is not None or self._batch:
+            self._write().exception()
+            self._settle()
+            if self.stuck is not None:
+                raise OSError(f"cannot write the last reports: {self.stuck}")
+
     def finish(self, *, final: bool, gives_up: Callable[[], bool]) -> None:
         """Commit everything, roll everything, release the folder. An orderly end (``final``) waits for a disk that
         is full, until it ``gives_up``; otherwise such a disk raises `OSError`."""

@@ -6,22 +6,34 @@ by the events that are recorded, and by nothing else.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from caviar.errors import UsageError
+from caviar.extension import check, requested, told
+from caviar.faults import FaultStreak
 from caviar.messages import (
     Answer,
     AttemptEnded,
     AttemptFailed,
     AttemptLost,
     Checkpointed,
+    CheckpointLost,
     Command,
     CommandAnswered,
     CommandReceived,
     Decided,
+    DeclarationChanged,
+    DriverStarted,
     Event,
+    Extended,
+    Extension,
+    ExtensionRequested,
     Launch,
+    ProcessReplaced,
     Recorded,
     RoomOffered,
     RungReached,
@@ -32,16 +44,20 @@ from caviar.messages import (
     SweepEnded,
     SweepStarted,
     TrialEnded,
+    TrialReopened,
     TrialSampled,
     TrialStarted,
     WorkerLost,
 )
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
-from caviar.trial import Params, TrialRecord, TrialState
+from caviar.trial import TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
 """A trial that lost its worker or node more often than this has failed."""
+
+RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
+"""A trial that failed by its own fault waits for so long before its next attempt, twice as long each time."""
 
 BY_HAND = "by hand"
 """The reason of what a person stopped."""
@@ -49,14 +65,44 @@ BY_HAND = "by hand"
 Output = list[Recorded | Command]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far an attempt that was cut off had come, as its stored reports say. As in `AttemptEnded`."""
+
+    step: int = 0
+    value: float | None = None
+    best: float | None = None
+    best_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What a driver that goes on with a sweep brings along, besides the record."""
+
+    driven_s: float
+    """For how long earlier drivers had the sweep in hand."""
+    standings: Mapping[int, Standing]
+    """Of trials that were cut off."""
+    lost: Sequence[CheckpointLost] = ()
+    """Recorded checkpoints that cannot be read any more."""
+    changes: Mapping[str, Any]
+    """New values of sweep.json, by name."""
+    extension: Extension
+    new_stage: bool
+    """Whether trials are sampled anew from here on, as their space, sampler or seed changed."""
+
+
 class Controller:
     """Decides what happens in one sweep."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.state = SweepState(plan)
+    def __init__(self, plan: Plan, state: SweepState | None = None) -> None:
+        """``state``: that of a sweep which is gone on with; None: a new sweep's."""
+        self.state = state or SweepState(plan)
         self._waiting: deque[int] = deque()
         """Pending trials that the executor does not have; not part of the record."""
+        self._delayed: list[tuple[int, int]] = []
+        """A heap of (when, trial): pending trials that wait before they are tried again."""
+        self._streak = FaultStreak()
         self._unanswered: dict[int | None, list[str]] = {}
         """Commands to be answered when this trial (None: the sweep) ends."""
         self._handlers: dict[type[Event], Callable[[Any, int], Output]] = {
@@ -65,9 +111,11 @@ class Controller:
             RungReached: self._rung_reached,
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
-            WorkerLost: self._worker_lost,
+            WorkerLost: self._passed_on,
+            ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
+            ExtensionRequested: self._extension_requested,
         }
 
     @property
@@ -75,19 +123,45 @@ class Controller:
         """Whether every trial has come to its end."""
         return self.state.ended
 
-    def begin(self, now_us: int) -> Output:
+    def begin(self, started: DriverStarted) -> Output:
         """The first events of a new sweep."""
+        now_us, plan = started.time_us, self.state.plan
         return [
-            self._record(SweepStarted(now_us, self.plan.trials)),
-            self._record(StageOpened(now_us, 0, self.plan.space.to_dict())),
+            self._record(started),
+            self._record(SweepStarted(now_us, plan.trials)),
+            self._record(StageOpened(now_us, 0, plan.space.to_dict())),
         ]
+
+    def resume(self, started: DriverStarted, resumption: Resumption) -> Output:
+        """Go on with a sweep whose driver is gone: trials that were to stop have come to their end, those that
+        were cut off are tried again."""
+        now_us, state = started.time_us, self.state
+        output: Output = [self._record(started)]
+        if not state.begun:  # its first driver did not get that far
+            output.append(self._record(SweepStarted(now_us, state.plan.trials)))
+            output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
+        output += [self._record(lost) for lost in resumption.lost]
+        for record in list(state.active.values()):
+            if record.stop_reason is None:
+                self._waiting.append(record.trial)
+            else:
+                output += self._end_cut_off(record, resumption.standings.get(record.trial, Standing()), now_us)
+        if resumption.changes:
+            output.append(self._record(DeclarationChanged(now_us, resumption.changes)))
+        extension = resumption.extension
+        if resumption.new_stage and extension.space is None:
+            extension = replace(extension, space=state.plan.space.to_dict())
+        output += self._extend(extension, now_us)
+        return self._concluded(output, now_us)
 
     def handle(self, event: Event, now_us: int) -> Output:
         """What follows from an event: events to be recorded, and commands, in order.
 
         Late words of an attempt that has been superseded or has ended lead to nothing.
         """
-        output = self._handlers[type(event)](event, now_us)
+        return self._concluded(self._handlers[type(event)](event, now_us), now_us)
+
+    def _concluded(self, output: Output, now_us: int) -> Output:
         state = self.state
         if not state.active and not state.ended and not state.unsampled:
             output.append(self._record(SweepEnded(now_us, state.stopping or "done")))
@@ -102,6 +176,8 @@ class Controller:
 
     def _room_offered(self, event: RoomOffered, now_us: int) -> Output:
         output: Output = []
+        while self._delayed and self._delayed[0][0] <= now_us:
+            self._waiting.append(heapq.heappop(self._delayed)[1])
         for _ in range(event.trials):
             if self._waiting:
                 record = self.state.active[self._waiting.popleft()]
@@ -111,19 +187,25 @@ class Controller:
                 record = self.state.active[sampled.trial]
             else:
                 break
-            output.append(_launch(record))
+            output.append(self._launch(record))
         return output
 
     def _sample(self, now_us: int) -> TrialSampled:
-        trial, plan = self.state.sampled, self.plan
-        seeds = trial_seeds(plan.seed, trial)
-        known = len(plan.first)
-        params: Params
-        if trial < known:
-            params = plan.space.complete(plan.first[trial], seeds)
-        else:
-            params = self.state.proposer.suggest(trial - known, seeds)
+        trial = self.state.sampled
+        seeds = trial_seeds(self.state.plan.seed, trial)
+        params = self.state.suggest(trial, seeds)
         return TrialSampled(now_us, trial, self.state.stage, params, trial_seed(seeds))
+
+    def _launch(self, record: TrialRecord) -> Launch:
+        return Launch(
+            record.trial,
+            record.attempt,
+            record.params,
+            record.seed,
+            record.next_rung,
+            record.checkpoint,
+            self.state.plan.max_step,
+        )
 
     def _trial_started(self, event: TrialStarted, now_us: int) -> Output:
         record = self.state.current(event.trial, event.attempt)
@@ -167,9 +249,10 @@ class Controller:
         ):  # the decision counts, not what came of it
             status, reason = TrialState.STOPPED, record.stop_reason or reason
         elif event.outcome == "lost" and record.losses < LOSSES_LIMIT:
-            return self._again(AttemptLost(event.time_us, *_ids(event), reason or "lost"))
-        elif event.outcome == "failed" and record.faults < self.plan.retries:
-            return self._again(AttemptFailed(event.time_us, *_ids(event), reason or "failed", event.error))
+            self._waiting.append(event.trial)
+            return [self._record(AttemptLost(event.time_us, *_ids(event), reason or "lost"))]
+        elif event.outcome == "failed" and record.faults < self.state.plan.retries:
+            return self._try_again(event, record, now_us)
         else:
             status = TrialState.FAILED
         ended = TrialEnded(
@@ -182,11 +265,25 @@ class Controller:
             event.best,
             event.best_step,
         )
-        return self._end(ended, now_us)
+        output = self._end(ended, now_us)
+        if status is TrialState.FAILED:
+            output += self._count_fault(event, now_us)
+        else:
+            self._streak.over()
+        if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
+            output.append(self._reopen(_reopened(record, now_us)))
+        return output
 
-    def _again(self, event: AttemptFailed | AttemptLost) -> Output:
-        self._waiting.append(event.trial)
-        return [self._record(event)]
+    def _try_again(self, event: AttemptEnded, record: TrialRecord, now_us: int) -> Output:
+        delay_s = min(RETRY_LIMIT_S, RETRY_S * 2**record.faults)
+        failed = AttemptFailed(event.time_us, *_ids(event), event.reason or "failed", event.error, delay_s)
+        heapq.heappush(self._delayed, (now_us + int(delay_s * 1e6), event.trial))
+        return [self._record(failed), *self._count_fault(event, now_us)]
+
+    def _count_fault(self, event: AttemptEnded, now_us: int) -> Output:
+        """A bug fails one trial after another, and all those to come: then the sweep stops early."""
+        bug = self._streak.count(event.trial, event.reason or "failed")
+        return [] if bug is None else self._stop_all(bug, now_us)
 
     def _end(self, event: TrialEnded, now_us: int) -> Output:
         output: Output = [self._record(event)]
@@ -196,7 +293,7 @@ class Controller:
             )
         return output
 
-    def _worker_lost(self, event: WorkerLost, now_us: int) -> Output:
+    def _passed_on(self, event: WorkerLost | ProcessReplaced, now_us: int) -> Output:
         return [event]
 
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
@@ -206,7 +303,7 @@ class Controller:
         trial = event.trial
         refusal: str | None = None
         if event.command != "stop":
-            refusal = f"unknown command {event.command!r}: this driver knows stop"
+            refusal = f"unknown command {event.command!r}: this driver knows stop and extend"
         elif self.state.ended:
             refusal = "the sweep has ended"
         elif trial is not None and not 0 <= trial < self.state.sampled:
@@ -214,12 +311,47 @@ class Controller:
         elif trial is not None and self.state.state_of(trial).final:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is not None:
-            return [event, CommandAnswered(now_us, event.id, applied=False, text=refusal)]
+            return [event, self._answer(event.id, refusal, now_us, applied=False)]
         self._unanswered.setdefault(trial, []).append(event.id)
         if trial is None:
             return [event, *self._stop_all(BY_HAND, now_us)]
         ordered = self._record(StopOrdered(now_us, trial, BY_HAND))
         return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
+
+    def _extension_requested(self, event: ExtensionRequested, now_us: int) -> Output:
+        command, state = event.command, self.state
+        try:
+            if state.ended or state.stopping is not None:
+                raise UsageError(f"the sweep is stopping: {state.stopping or 'it has ended'}")
+            if event.unreadable is not None:
+                raise UsageError(event.unreadable)
+            extension = requested(command.args, reopened=event.reopened)
+            check(state, extension)
+        except UsageError as error:
+            return [command, self._answer(command.id, str(error), now_us, applied=False)]
+        output: Output = [command, *self._extend(extension, now_us)]
+        return [*output, self._answer(command.id, told(state, extension), now_us)]
+
+    def _extend(self, extension: Extension, now_us: int) -> Output:
+        output: Output = []
+        state = self.state
+        if extension.more_trials or extension.max_step is not None:
+            trials = state.plan.trials + extension.more_trials
+            max_step = state.plan.max_step if extension.max_step is None else extension.max_step
+            output.append(self._record(Extended(now_us, trials, max_step)))
+        if extension.space is not None:
+            output.append(self._record(StageOpened(now_us, state.stage + 1, extension.space)))
+        return output + [self._reopen(replace(trial, time_us=now_us)) for trial in extension.reopened]
+
+    def _reopen(self, event: TrialReopened) -> Recorded:
+        self._waiting.append(event.trial)
+        return self._record(event)
+
+    def _may_train_on(self, record: TrialRecord, step: int) -> bool:
+        """Whether it came to a limit that has been raised while it trained, and has something to go on from."""
+        limit = self.state.plan.max_step
+        at_a_limit = step in self.state.limits and (limit is None or step < limit)
+        return at_a_limit and record.checkpoint is not None and self.state.stopping is None
 
     def _stop_all(self, reason: str, now_us: int) -> Output:
         output: Output = []
@@ -231,18 +363,39 @@ class Controller:
 
     def _stop_one(self, record: TrialRecord, now_us: int) -> Output:
         trial, attempt, reason = record.trial, record.attempt, record.stop_reason
-        if trial not in self._waiting:
+        if not self._take_back(trial):
             return [Stop(trial, attempt, reason or BY_HAND)]
-        self._waiting.remove(trial)
         return self._end(TrialEnded(now_us, trial, attempt, record.step, TrialState.STOPPED.value, reason), now_us)
+
+    def _take_back(self, trial: int) -> bool:
+        """Whether the trial waited here, as it does no more."""
+        if trial in self._waiting:
+            self._waiting.remove(trial)
+            return True
+        delayed = [entry for entry in self._delayed if entry[1] != trial]
+        if len(delayed) == len(self._delayed):
+            return False
+        heapq.heapify(delayed)
+        self._delayed = delayed
+        return True
+
+    def _end_cut_off(self, record: TrialRecord, standing: Standing, now_us: int) -> Output:
+        """The end of a trial that had been told to stop when its driver went."""
+        ids = (record.trial, record.attempt, standing.step)
+        reached = (standing.value, standing.best, standing.best_step)
+        ended = TrialEnded(now_us, *ids, TrialState.STOPPED.value, record.stop_reason, None, *reached)
+        return self._end(ended, now_us)
 
     def _answers(self, trial: int | None, text: str, now_us: int) -> Output:
         ids = self._unanswered.pop(trial, [])
-        return [CommandAnswered(now_us, command, applied=True, text=text) for command in ids]
+        return [self._answer(command, text, now_us) for command in ids]
+
+    def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
+        return self._record(CommandAnswered(now_us, command, applied, text))
 
     def _tally(self) -> str:
         words = [f"{count} {state}" for state, count in self.state.counts.items() if count]
-        never = self.state.trials - self.state.sampled
+        never = self.state.plan.trials - self.state.sampled
         return ", ".join([*words, f"{never} never started"] if never else words)
 
 
@@ -250,5 +403,8 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
 
 
-def _launch(record: TrialRecord) -> Launch:
-    return Launch(record.trial, record.attempt, record.params, record.seed, record.next_rung, record.checkpoint)
+def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
+    assert record.checkpoint is not None
+    attempt, step = record.checkpoint
+    what = (record.stage, record.params, record.seed)
+    return TrialReopened(now_us, record.trial, record.attempt + 1, step, *what, attempt, record.rung)

@@ -11,6 +11,9 @@ Exception
     ├── ExecutionError          workers cannot be started, or all were lost
     └── IllegalMoveError        a trial was asked to make a move that its state forbids: a bug in caviar
 
+OSError
+└── OutageError                 the place of a sweep cannot be reached now; caviar waits, and tries again
+
 BaseException
 └── TrialStopped                raised by ``trial.report`` when the trial is to end; not an Exception, so
                                 that ``except Exception`` in a training function lets it pass
@@ -53,6 +56,10 @@ class ExecutionError(CaviarError, RuntimeError):
 
 class IllegalMoveError(CaviarError, RuntimeError):
     """A trial was asked to make a move that its state forbids; the text carries the trial's story."""
+
+
+class OutageError(OSError):
+    """The place where a sweep lies cannot be reached now, or is too busy: later it may work."""
 
 
 class TrialStopped(BaseException):

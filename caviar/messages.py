@@ -6,7 +6,7 @@ them alone. The others only ask the controller for something. All times are micr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +23,9 @@ LAST_STEP = 2**53
 
 RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
 """Names that no metric has: those of other columns."""
+
+SCRATCH = "CAVIAR_SCRATCH"
+"""The environment variable that names a folder of this machine for what a process keeps while it lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,30 @@ class AttemptEnded(Event):
     best_step: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """How a sweep is to go on beyond what it was: more trials, further steps, another space."""
+
+    more_trials: int = 0
+    max_step: int | None = None
+    """None: as before."""
+    space: Mapping[str, Any] | None = None
+    """``Space.to_dict()``, for a new stage; None: as before."""
+    reopened: Sequence[TrialReopened] = ()
+    """Completed trials that are to train on, where ``max_step`` is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionRequested(Event):
+    """A person's command to extend the sweep, with what the record says of completed trials that could train on;
+    or why that could not be read."""
+
+    kind: ClassVar[str] = "extension_requested"
+    command: CommandReceived
+    reopened: Sequence[TrialReopened] = ()
+    unreadable: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequested(Event):
     """Stop everything: the time budget is spent, or the sweep cannot go on."""
@@ -123,6 +150,8 @@ class DriverStarted(Recorded):
     host: str
     pid: int
     version: str
+    driven_s: float | None = None
+    """For how long earlier drivers had the sweep in hand; None: this is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +173,16 @@ class SweepStarted(Recorded):
 
 
 @dataclass(frozen=True, slots=True)
+class Extended(Recorded):
+    """From now on so many trials are wanted, and they train up to this step (None: until they return)."""
+
+    kind: ClassVar[str] = "extended"
+    time_us: int
+    trials: int
+    max_step: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageOpened(Recorded):
     """From now on trials are sampled from this space (``Space.to_dict()``)."""
 
@@ -151,6 +190,15 @@ class StageOpened(Recorded):
     time_us: int
     stage: int
     space: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclarationChanged(Recorded):
+    """The sweep goes on with another declaration than before: new values of sweep.json, by name."""
+
+    kind: ClassVar[str] = "declaration_changed"
+    time_us: int
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +223,23 @@ class TrialStarted(Recorded):
     attempt: int
     worker: str
     restored: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReopened(Recorded):
+    """A completed trial is to train on, as the sweep was extended to a further step: from the checkpoint of
+    ``step`` that the attempt ``checkpoint`` wrote. ``rung``: the last rung at which it was judged."""
+
+    kind: ClassVar[str] = "trial_reopened"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    stage: int
+    params: Params
+    seed: int
+    checkpoint: int
+    rung: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +268,20 @@ class Checkpointed(Recorded):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointLost(Recorded):
+    """A recorded checkpoint cannot be read any more: the trial starts from its beginning."""
+
+    kind: ClassVar[str] = "checkpoint_lost"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed(Recorded):
-    """An attempt ended by the trial's own fault, and the trial has another one."""
+    """An attempt ended by the trial's own fault, and the trial has another one, after ``retry_in_s``."""
 
     kind: ClassVar[str] = "attempt_failed"
     time_us: int
@@ -213,6 +290,7 @@ class AttemptFailed(Recorded):
     step: int
     reason: str
     error: str | None = None
+    retry_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +337,16 @@ class WorkerLost(Recorded):
     """A worker is gone; what it was training starts again elsewhere."""
 
     kind: ClassVar[str] = "worker_lost"
+    time_us: int
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReplaced(Recorded):
+    """A worker replaced its training process between two trials; nobody is charged."""
+
+    kind: ClassVar[str] = "process_replaced"
     time_us: int
     worker: str
     reason: str
@@ -316,6 +404,8 @@ class Launch(Command):
     next_rung: int | None
     checkpoint: tuple[int, int] | None = None
     """(attempt, step) of the checkpoint to begin from."""
+    max_step: int | None = None
+    """The step at which it is complete; None: when its function returns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from typing import Protocol
 
 import caviar
 from caviar.commits import Commits, Recorder
-from caviar.controller import Controller, Output
-from caviar.errors import FencedError
+from caviar.controller import Controller, Output, Resumption
+from caviar.errors import CaviarError, FencedError
 from caviar.execution.contract import Arrivals, Executor
 from caviar.messages import (
     Checkpointed,
@@ -28,12 +28,14 @@ from caviar.messages import (
     DriverStarted,
     DriverStopped,
     Event,
+    ExtensionRequested,
     Recorded,
     Reports,
     RoomOffered,
     StopRequested,
     SweepEnded,
     TrialEnded,
+    TrialReopened,
 )
 
 _log = logging.getLogger(__name__)
@@ -70,15 +72,18 @@ class Runner:
         recorder: Recorder,
         inbox: Inbox,
         checkpoints: Checkpoints | None = None,
+        revivable: Callable[[], Sequence[TrialReopened]] = tuple,
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
     ) -> None:
-        """``checkpoints``: where to discard a trial's older checkpoints; None keeps all."""
+        """``checkpoints``: where to discard a trial's older checkpoints; None keeps all. ``revivable``: what the
+        record says of completed trials that could train on. ``time_budget_s``: over all drivers."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
         self._inbox = inbox
         self._checkpoints = checkpoints
+        self._revivable = revivable
         self._newest: dict[int, tuple[int, int]] = {}
         """The last committed checkpoint of trials that have not ended."""
         self._time_budget_s = time_budget_s
@@ -109,15 +114,15 @@ class Runner:
                 self._turn()
         return number
 
-    def run(self) -> None:
-        """Run the sweep to its end, and leave everything committed and rolled.
+    def run(self, resumption: Resumption | None = None) -> None:
+        """Run the sweep to its end, and leave everything committed and rolled. ``resumption``: it is gone on with.
 
         Raises KeyboardInterrupt after the first Ctrl-C (or SIGTERM), once everything that arrived is committed;
         a second one interrupts that as well. `FencedError` where another driver took over.
         """
         with self._signals(), self._commits.lease():
             try:
-                self._begin()
+                self._begin(resumption)
                 self._loop()
             except FencedError:
                 self._commits.abandon()
@@ -135,11 +140,19 @@ class Runner:
 
     # --- the loop ----------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        now_us = self._executor.now_us()
-        started = DriverStarted(now_us, socket.gethostname(), os.getpid(), caviar.__version__)
-        self._dispatch([started, *self._controller.begin(now_us)])
-        self._deadline = None if self._time_budget_s is None else now_us + int(self._time_budget_s * 1e6)
+    def _begin(self, resumption: Resumption | None) -> None:
+        now_us, controller = self._executor.now_us(), self._controller
+        driven_s = None if resumption is None else resumption.driven_s
+        started = DriverStarted(now_us, socket.gethostname(), os.getpid(), caviar.__version__, driven_s)
+        if resumption is None:
+            self._dispatch(controller.begin(started))
+        else:
+            self._dispatch(controller.resume(started, resumption))
+            found = ((trial, record.checkpoint) for trial, record in controller.state.active.items())
+            self._newest = {trial: checkpoint for trial, checkpoint in found if checkpoint is not None}
+        left_s = None if self._time_budget_s is None else self._time_budget_s - (driven_s or 0.0)
+        self._deadline = None if left_s is None else now_us + int(left_s * 1e6)
+        self._keep_time()  # before anything is started in a sweep whose budget is spent
 
     def _loop(self) -> None:
         while not self._controller.ended:
@@ -158,13 +171,37 @@ class Runner:
         if now - self._inbox_at > INBOX_S:
             self._inbox_at = now
             for command in self._inbox.take():
-                self._handle(command, self._executor.now_us())
+                self._obey(command)
             for warning in self._inbox.take_warnings():
                 _log.warning("%s", warning)
+        self._keep_time()
+        self._commits.turn(now)
+
+    def _keep_time(self) -> None:
         if self._deadline is not None and self._executor.now_us() > self._deadline:
             self._deadline = None
             self._handle(StopRequested("time_budget"), self._executor.now_us())
-        self._commits.turn(now)
+
+    def _obey(self, command: CommandReceived) -> None:
+        """Pass a person's command on; one that an earlier driver had answered is only removed."""
+        event: Event = command
+        if command.id in self._controller.state.answered:
+            self._inbox.done(command.id)
+            return
+        if command.command == "extend":
+            event = self._read_for(command)
+        self._handle(event, self._executor.now_us())
+
+    def _read_for(self, command: CommandReceived) -> ExtensionRequested:
+        if command.args.get("max_step") is None:
+            return ExtensionRequested(command)
+        try:
+            self._commits.flush()  # the record is read from the disk
+            return ExtensionRequested(command, self._revivable())
+        except FencedError:
+            raise
+        except (CaviarError, OSError) as error:
+            return ExtensionRequested(command, unreadable=str(error))
 
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))

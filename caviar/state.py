@@ -8,20 +8,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from caviar import samplers, schedulers
 from caviar.messages import (
     AttemptFailed,
     AttemptLost,
     Checkpointed,
+    CheckpointLost,
+    CommandAnswered,
     Decided,
+    DeclarationChanged,
+    DriverStarted,
+    Extended,
     Recorded,
     StageOpened,
     StopOrdered,
     SweepEnded,
     SweepStarted,
     TrialEnded,
+    TrialReopened,
     TrialSampled,
     TrialStarted,
 )
@@ -36,7 +43,7 @@ _NUMBER = {state: number for number, state in enumerate(_STATES)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a sweep's state begins from."""
+    """What a sweep's state begins from, and as recorded changes make it, what it goes on with."""
 
     space: Space
     sampler: Sampler
@@ -54,11 +61,12 @@ class SweepState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.trials = plan.trials
-        """How many trials are wanted."""
         self.sampled = 0
-        """How many exist: they have the numbers below this."""
+        """How many trials exist: they have the numbers below this."""
+        self.begun = False
         self.stage = 0
+        self.limits = {plan.max_step}
+        """Every max_step that the sweep has had."""
         self.stopping: str | None = None
         """Why no more trials are started."""
         self.ended = False
@@ -66,23 +74,32 @@ class SweepState:
         """Trials that have not ended."""
         self.counts = Counter[TrialState]()
         """How many trials there are in each state."""
+        self.answered: set[str] = set()
+        """The ids of commands that were answered: a driver that went before it removed one must not obey it
+        twice."""
         self.judge = plan.scheduler.begin(max_step=plan.max_step)
-        self.proposer: Proposer = plan.sampler.begin(
-            plan.space, seed=plan.seed, trials=max(1, plan.trials - len(plan.first))
-        )
+        self.stage_first = len(plan.first)
+        """The trial with which this stage's proposer began."""
+        self.proposer = proposer(plan, self.stage_first)
         self._states = bytearray()
         """Every trial's state as a byte: all that is kept of one that has ended."""
         self._folds: dict[type[Recorded], Callable[[Any], None]] = {
+            DriverStarted: self._driver_started,
             SweepStarted: self._sweep_started,
+            Extended: self._extended,
+            DeclarationChanged: self._declaration_changed,
             StageOpened: self._stage_opened,
             TrialSampled: self._trial_sampled,
             TrialStarted: self._trial_started,
+            TrialReopened: self._trial_reopened,
             Decided: self._decided,
             Checkpointed: self._checkpointed,
+            CheckpointLost: self._checkpoint_lost,
             AttemptFailed: self._attempt_failed,
             AttemptLost: self._attempt_lost,
             StopOrdered: self._stop_ordered,
             TrialEnded: self._trial_ended,
+            CommandAnswered: self._command_answered,
             SweepEnded: self._sweep_ended,
         }
 
@@ -102,7 +119,14 @@ class SweepState:
     @property
     def unsampled(self) -> int:
         """How many trials are yet to be sampled."""
-        return 0 if self.stopping is not None else max(0, self.trials - self.sampled)
+        return 0 if self.stopping is not None else max(0, self.plan.trials - self.sampled)
+
+    def suggest(self, trial: int, seeds: Any) -> Mapping[str, Any]:
+        """Params for a trial that is yet to be sampled."""
+        plan = self.plan
+        if trial < len(plan.first) and self.stage == 0:
+            return plan.space.complete(plan.first[trial], seeds)
+        return self.proposer.suggest(trial - self.stage_first, seeds)
 
     def current(self, trial: int, attempt: int) -> TrialRecord | None:
         """The trial, if it has not ended and this is its attempt."""
@@ -122,10 +146,11 @@ class SweepState:
     def picture(self) -> Mapping[str, Any]:
         """All of it, for comparing two states."""
         return {
-            "trials": self.trials,
+            "plan": self.plan,
             "sampled": self.sampled,
             "stage": self.stage,
             "stopping": self.stopping,
+            "answered": self.answered,
             "ended": self.ended,
             "active": self.active,
             "states": bytes(self._states),
@@ -135,11 +160,44 @@ class SweepState:
 
     # --- folds -------------------------------------------------------------------------------------
 
+    def _driver_started(self, event: DriverStarted) -> None:
+        """What an earlier driver had under way was cut off. An attempt may have begun without a record of it, so
+        every trial on its way gets a new one: then nothing that is left of the old one can be taken for it."""
+        self.stopping = None
+        self.ended = False
+        for record in self.active.values():
+            self._retry(record)
+
     def _sweep_started(self, event: SweepStarted) -> None:
-        self.trials = event.trials
+        self.begun = True
+        self.plan = replace(self.plan, trials=event.trials)
+
+    def _extended(self, event: Extended) -> None:
+        further = event.max_step != self.plan.max_step
+        self.plan = replace(self.plan, trials=event.trials, max_step=event.max_step)
+        if further:
+            self.limits.add(event.max_step)
+            self.judge.extend(event.max_step)
+            for record in self.active.values():
+                self._find_rung(record)
+        if not self.plan.sampler.learns:  # one that learns goes on with what it knows
+            self.proposer = proposer(self.plan, self.stage_first)
+
+    def _declaration_changed(self, event: DeclarationChanged) -> None:
+        self.plan = changed(self.plan, event.changes)
+        if not event.changes.keys().isdisjoint(("scheduler", "metric", "mode")):  # what was seen does not compare
+            self.judge = self.plan.scheduler.begin(max_step=self.plan.max_step)
+            for record in self.active.values():
+                record.rung = None
+                self._find_rung(record)
 
     def _stage_opened(self, event: StageOpened) -> None:
+        if event.stage == self.stage:  # the first one, which is the plan's
+            return
         self.stage = event.stage
+        self.stage_first = self.sampled
+        self.plan = replace(self.plan, space=Space.from_dict(event.space))
+        self.proposer = proposer(self.plan, self.stage_first)
 
     def _trial_sampled(self, event: TrialSampled) -> None:
         trial = event.trial
@@ -155,17 +213,38 @@ class SweepState:
         record.step = event.restored or 0
         self._move(record, TrialState.RUNNING)
 
+    def _trial_reopened(self, event: TrialReopened) -> None:
+        trial = event.trial
+        self.active[trial] = record = TrialRecord(
+            trial,
+            event.stage,
+            event.params,
+            event.seed,
+            state=self.state_of(trial),
+            attempt=event.attempt,
+            rung=event.rung,
+            step=event.step,
+            checkpoint=(event.checkpoint, event.step),
+        )
+        self._move(record, TrialState.PENDING)
+        self._find_rung(record)
+
     def _decided(self, event: Decided) -> None:
         trial, rung = event.trial, event.rung
         record = self.active[trial]
         self.judge.observe(trial, rung, self.loss(event.value))
         record.step = event.step
+        record.rung = rung
         record.next_rung = self.judge.rung_after(trial, rung)
         if event.decision == Verdict.STOP.value:
             record.stop_reason = f"{self.plan.scheduler.name}: rung {rung}"
 
     def _checkpointed(self, event: Checkpointed) -> None:
         self.active[event.trial].checkpoint = (event.attempt, event.step)
+
+    def _checkpoint_lost(self, event: CheckpointLost) -> None:
+        record = self.active[event.trial]
+        record.checkpoint, record.step = None, 0
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
         record = self.active[event.trial]
@@ -183,6 +262,10 @@ class SweepState:
         if record.state is not TrialState.PENDING:  # an attempt may fail before it began
             self._move(record, TrialState.PENDING)
 
+    def _find_rung(self, record: TrialRecord) -> None:
+        trial, rung = record.trial, record.rung
+        record.next_rung = self.judge.first_rung(trial) if rung is None else self.judge.rung_after(trial, rung)
+
     def _stop_ordered(self, event: StopOrdered) -> None:
         if event.trial is not None:
             self.active[event.trial].stop_reason = event.reason
@@ -196,7 +279,10 @@ class SweepState:
         self._move(record, TrialState(event.status))
         self.judge.forget(event.trial)
         loss = math.inf if event.value is None else self.loss(event.value)
-        self.proposer.tell(event.trial - len(self.plan.first), record.params, loss)
+        self.proposer.tell(event.trial - self.stage_first, record.params, loss)
+
+    def _command_answered(self, event: CommandAnswered) -> None:
+        self.answered.add(event.id)
 
     def _sweep_ended(self, event: SweepEnded) -> None:
         self.ended = True
@@ -207,3 +293,20 @@ class SweepState:
         self._states[record.trial] = _NUMBER[to]
         self.counts[before] -= 1
         self.counts[to] += 1
+
+
+def proposer(plan: Plan, first: int) -> Proposer:
+    """What proposes the params of the trials from ``first`` on; a sampler that cannot serve so many raises
+    `UsageError`."""
+    return plan.sampler.begin(plan.space, seed=plan.seed, trials=max(1, plan.trials - first))
+
+
+def changed(plan: Plan, changes: Mapping[str, Any]) -> Plan:
+    """The plan with new values of sweep.json, as far as they concern it."""
+    if "mode" in changes:
+        plan = replace(plan, minimize=changes["mode"] == "min")
+    if "scheduler" in changes and changes["scheduler"] != plan.scheduler.to_dict():
+        plan = replace(plan, scheduler=schedulers.from_dict(changes["scheduler"]))
+    if "sampler" in changes and changes["sampler"] != plan.sampler.to_dict():
+        plan = replace(plan, sampler=samplers.from_dict(changes["sampler"]))
+    return replace(plan, **{name: changes[name] for name in ("seed", "retries") if name in changes})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,14 @@ from typing import Any
 
 import caviar
 from caviar.analysis.result import Result, load
-from caviar.controller import Controller
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
-from caviar.messages import RESERVED_METRICS
-from caviar.runner import Observer, Runner
+from caviar.fingerprint import source_file, sources
+from caviar.launch import Commission, Continuation, go_on, start
+from caviar.messages import LAST_STEP, RESERVED_METRICS
+from caviar.runner import Observer
 from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
 from caviar.schedulers import RunAll
@@ -29,10 +29,8 @@ from caviar.schedulers.base import Scheduler
 from caviar.space import Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
-from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
-from caviar.store.lease import wall_clock_us
-from caviar.store.recorder import Recorder
+from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
 
 KEEP_CHECKPOINTS = ("last", "all")
@@ -92,7 +90,8 @@ class Sweep:
         _need(self.mode in ("min", "max"), "mode", self.mode, '"min" or "max"')
         good_trials = _whole(self.trials, 1) and self.trials <= MAX_TRIALS
         _need(good_trials, "trials", self.trials, f"a whole number from 1 to {MAX_TRIALS:,}")
-        _need(self.max_step is None or _whole(self.max_step, 1), "max_step", self.max_step, "at least 1, or None")
+        good_step = self.max_step is None or (_whole(self.max_step, 1) and self.max_step <= LAST_STEP)
+        _need(good_step, "max_step", self.max_step, f"from 1 to {LAST_STEP}, or None")
         _need(
             isinstance(self.sampler, Sampler), "sampler", self.sampler, "a sampler such as caviar.RandomSampler()"
         )
@@ -130,18 +129,69 @@ class Sweep:
         path: str | Path,
         executor: Executor | None = None,
         *,
+        resume: bool = False,
+        allow_change: bool = False,
+        take_over: bool = False,
         on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Run the sweep to its end into the folder ``path``, and return its result.
+        """Run the sweep to its end into the folder or URL ``path``, and return its result.
 
         ``executor``: None means `Ray`. ``on_event`` sees every recorded event and every block of reports; if it
         raises, that is logged once and it is dropped. An existing sweep folder is refused (`FolderError`), as is
         whatever cannot work, before anything is written. Ctrl-C once: KeyboardInterrupt, after everything that has
         arrived is committed; twice: at once.
+
+        ``resume``: go on with an existing sweep, from all that was acknowledged (a folder that holds none yet
+        begins one). Trials that have ended are not run again; those cut off start a new attempt from their last
+        checkpoint. A sweep other than the recorded one (space, metric, code, ...) raises `UsageError` with the
+        difference, unless ``allow_change``: then it is recorded, and another space, sampler or seed opens a new
+        stage. ``take_over``: also from a driver that seems to be alive (`LeaseError` otherwise). ``source``:
+        where ``caviar resume`` finds this Sweep again: its ``file``, and where it takes them, the ``name`` in that
+        file and ``changes`` by the command line; None: the file that defines the training function.
         """
-        folder = SweepFolder(Path(path))
-        folder.check_new()
-        controller = Controller(self.plan())
+        commission = self._commission(path, executor, on_event, source)
+        if resume and commission.folder.exists():
+            go_on(commission, Continuation(allow_change=allow_change, take_over=take_over, source=source))
+        else:
+            start(commission)
+        return load(commission.folder.path)
+
+    def extend(
+        self,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        trials: int = 0,
+        max_step: int | None = None,
+        allow_change: bool = False,
+        take_over: bool = False,
+        on_event: Observer | None = None,
+    ) -> Result:
+        """Go on with a sweep that no driver has in hand, finished or not, and beyond what it had: so many more
+        ``trials``, and up to ``max_step``, to which completed trials that have a checkpoint train on too.
+
+        Earlier trials go on to count at the rungs. The rest is as in `run` with ``resume``; with
+        ``allow_change`` and another space the further trials are a new stage. (``caviar extend`` also reaches a
+        sweep that is running.)
+        """
+        _need(_whole(trials, 0), "trials", trials, "a whole number of at least 0", of="Sweep.extend")
+        good_step = max_step is None or _whole(max_step, 1)
+        _need(good_step, "max_step", max_step, "a whole number of at least 1, or None", of="Sweep.extend")
+        how = Continuation(more_trials=trials, max_step=max_step, allow_change=allow_change, take_over=take_over)
+        if not how.extends:
+            raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
+        commission = self._commission(path, executor, on_event, None)
+        go_on(commission, how)
+        return load(commission.folder.path)
+
+    def _commission(
+        self,
+        path: str | Path,
+        executor: Executor | None,
+        on_event: Observer | None,
+        source: Mapping[str, Any] | None,
+    ) -> Commission:
         if executor is None:
             from caviar.execution.ray import Ray
 
@@ -150,25 +200,18 @@ class Sweep:
         if not runs_trials:
             allowed = "an executor such as caviar.Ray() or caviar.Inline(), or None"
             raise UsageError(f"Sweep.run(executor={executor!r:.80}): needs {allowed}")
-        files = CheckpointFiles(str(folder.path.absolute()))  # workers have a current folder of their own
-        starting = _Relay()
-        try:
-            executor.start(self.job(name=folder.path.name, files=files), starting)
-            recorder = Recorder.create(folder, self.declaration(folder.path.name), now_us=wall_clock_us)
-            runner = Runner(
-                controller,
-                executor,
-                recorder=recorder,
-                inbox=Inbox(folder),
-                checkpoints=files if self.keep_checkpoints == "last" else None,
-                time_budget_s=self.time_budget_s,
-                on_event=on_event,
-            )
-            starting.deliver = runner.deliver
-            runner.run()
-        finally:
-            executor.close()
-        return load(folder.path)
+        folder = SweepFolder(place(path))
+        files = CheckpointFiles.of(folder.path)
+        name = folder.path.name
+        return Commission(
+            folder=folder,
+            files=files,
+            declaration=self.declaration(name, source=source),
+            plan=self.plan(),
+            job=self.job(name=name, files=files),
+            executor=executor,
+            on_event=on_event,
+        )
 
     # --- what others make of it --------------------------------------------------------------------
 
@@ -202,12 +245,14 @@ class Sweep:
             trials=self.trials,
         )
 
-    def declaration(self, name: str) -> dict[str, Any]:
-        """What sweep.json holds: JSON."""
+    def declaration(self, name: str, *, source: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What sweep.json holds: JSON. ``source``: where `caviar resume` finds this Sweep again."""
         space = self.space.to_dict()
+        code = sources(self.train, self.setup)
         return {
             "name": name,
             "train": _name(self.train),
+            "source": source or {"file": source_file(self.train)},
             "space": space,
             "metric": self.metric,
             "mode": self.mode,
@@ -225,25 +270,16 @@ class Sweep:
             "stop_on_nan": self.stop_on_nan,
             "fingerprints": {
                 "space": _digest(repr(space)),
-                "code": _digest(_source(self.train) + _source(self.setup)),
+                "code": _digest(repr(code)),
             },
+            "code": code,
             "versions": _versions(),
         }
 
 
-class _Relay:
-    """Stands in for the runner while the executor starts: nothing may arrive before the folder exists."""
-
-    deliver: Callable[[Any], int] | None = None
-
-    def __call__(self, arrivals: Any) -> int:
-        assert self.deliver is not None, "an executor delivered while it was started"
-        return self.deliver(arrivals)
-
-
-def _need(good: bool, name: str, value: object, allowed: str) -> None:
+def _need(good: bool, name: str, value: object, allowed: str, *, of: str = "Sweep") -> None:
     if not good:
-        raise UsageError(f"Sweep({name}={value!r:.80}): needs {allowed}")
+        raise UsageError(f"{of}({name}={value!r:.80}): needs {allowed}")
 
 
 def _whole(value: object, least: int) -> bool:
@@ -256,16 +292,6 @@ def _number(value: object) -> bool:
 
 def _name(function: Callable[..., object]) -> str:
     return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
-
-
-def _source(function: Callable[..., object] | None) -> str:
-    if function is None:
-        return ""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # typed in by hand, or no plain function
-        code = getattr(function, "__code__", None)
-        return repr(function) if code is None else code.co_code.hex()
 
 
 def _digest(text: str) -> str:

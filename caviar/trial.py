@@ -28,18 +28,21 @@ class TrialState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether no move leads out of this state."""
-        return not MOVES[self]
+        """Whether the trial has ended. Only the extension of a sweep to further steps leads out of an end."""
+        return self in _ENDS
 
+
+_ENDS = frozenset({TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED})
 
 MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     # pending -> failed: its worker could not even begin it; pending -> stopped: stopped before it began
     TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED}),
-    # running -> pending: its attempt failed or its worker was lost, and it has another attempt
+    # running -> pending: its attempt failed, or its worker or driver was lost, and it has another attempt
     TrialState.RUNNING: frozenset(
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
     ),
-    TrialState.COMPLETED: frozenset(),
+    # completed -> pending: the sweep was extended to a further step, and it trains on from its checkpoint
+    TrialState.COMPLETED: frozenset({TrialState.PENDING}),
     TrialState.STOPPED: frozenset(),
     TrialState.FAILED: frozenset(),
 }
@@ -60,6 +63,8 @@ class TrialRecord:
     """Attempts that ended by the trial's own fault: they count against ``retries``."""
     losses: int = 0
     """Attempts that ended because their worker or node was lost: they count against a limit of their own."""
+    rung: int | None = None
+    """The last rung at which the scheduler judged it."""
     next_rung: int | None = None
     """The next step at which the scheduler judges, or None: never again."""
     step: int = 0

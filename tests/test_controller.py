@@ -11,18 +11,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from caviar.controller import LOSSES_LIMIT, Controller
+from caviar.controller import LOSSES_LIMIT, Controller, Resumption
 from caviar.errors import IllegalMoveError
+from caviar.history import replay, revivable
 from caviar.messages import (
     Answer,
     AttemptEnded,
     AttemptFailed,
+    Checkpointed,
     Command,
     CommandAnswered,
     CommandReceived,
     Decided,
+    DriverStarted,
     Event,
+    Extension,
+    ExtensionRequested,
     Launch,
+    ProcessReplaced,
     Recorded,
     RoomOffered,
     RungReached,
@@ -30,6 +36,7 @@ from caviar.messages import (
     StopRequested,
     SweepEnded,
     TrialEnded,
+    TrialReopened,
     TrialSampled,
     TrialStarted,
     WorkerLost,
@@ -39,10 +46,19 @@ from caviar.schedulers import Asha, Hyperband, MedianStop, RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.space import Float, Int, Space
 from caviar.state import Plan, SweepState
-from caviar.store.rows import EventRow, from_row, to_row
+from caviar.store.rows import to_row
+from caviar.store.tables import events_table
 from caviar.trial import MOVES, TrialRecord, TrialState
 
 SPACE = Space(lr=Float(1e-4, 1.0, scale="log"), hidden=Int(1, 9))
+
+
+LATER_US = 3_600_000_000
+"""Past any time that a trial waits before it is tried again."""
+
+
+def started_driver(now_us: int = 0, driven_s: float | None = None) -> DriverStarted:
+    return DriverStarted(now_us, "here", 1, "0", driven_s)
 
 
 def make(**changes: Any) -> Controller:
@@ -99,7 +115,7 @@ def test_an_illegal_move_carries_the_story() -> None:
         record.move(TrialState.RUNNING)
 
 
-def test_final_states_are_those_without_a_way_out() -> None:
+def test_final_states_are_the_ends() -> None:
     assert {state for state in TrialState if state.final} == {
         TrialState.COMPLETED,
         TrialState.STOPPED,
@@ -133,7 +149,8 @@ def test_a_failed_trial_is_tried_again_and_then_fails() -> None:
     start(controller, one)
     output = controller.handle(ended(one, "failed", reason="ValueError: x", error="trace"), 9)
     assert only(output, AttemptFailed).error == "trace"
-    (again,) = launch(controller)
+    assert launch(controller) == []
+    (again,) = launch(controller, now_us=LATER_US)
     assert (again.trial, again.attempt, again.params, again.seed) == (0, 1, one.params, one.seed)
     start(controller, again)
     end = only(controller.handle(ended(again, "failed", reason="ValueError: x"), 9), TrialEnded)
@@ -200,7 +217,7 @@ def test_a_retry_is_not_judged_again_where_it_was_judged() -> None:
     start(controller, one)
     controller.handle(RungReached(0, 0, 1, 0.5), 1)
     controller.handle(ended(one, "failed", step=1), 2)
-    (again,) = launch(controller)
+    (again,) = launch(controller, now_us=LATER_US)
     assert again.next_rung == 2
 
 
@@ -356,9 +373,11 @@ class AnySweep(RuleBasedStateMachine):
         self.recorded: list[Recorded] = []
         self.in_hand: dict[int, Launch] = {}
         self.running: dict[int, tuple[Launch, int]] = {}
+        self.attempts: dict[int, int] = {}
+        self.judged: set[tuple[int, int]] = set()
         self.stopped: set[int] = set()
         self.final: dict[int, str] = {}
-        self.take(self.controller.begin(0), self.twin.begin(0))
+        self.take(self.controller.begin(started_driver()), self.twin.begin(started_driver()))
 
     def take(self, output: list[Recorded | Command], twin: list[Recorded | Command]) -> None:
         assert output == twin, "the same events must lead to the same output"
@@ -367,14 +386,21 @@ class AnySweep(RuleBasedStateMachine):
                 assert item.trial not in self.final
                 assert item.trial not in self.in_hand
                 assert item.trial not in self.running
+                assert item.attempt > self.attempts.get(item.trial, -1), "an attempt's number is used once"
+                assert item.max_step == self.controller.state.plan.max_step
+                self.attempts[item.trial] = item.attempt
                 self.in_hand[item.trial] = item
             elif isinstance(item, Recorded):
                 self.recorded.append(item)
                 if isinstance(item, TrialEnded):
                     assert item.trial not in self.final, "finished is final"
                     self.final[item.trial] = item.status
+                if isinstance(item, TrialReopened):
+                    assert self.final.pop(item.trial) == "completed"
                 if isinstance(item, Decided):
                     assert item.trial not in self.stopped, "nothing is decided about a stopped trial"
+                    assert (item.trial, item.rung) not in self.judged, "a trial is judged once at a rung"
+                    self.judged.add((item.trial, item.rung))
                     if item.decision == "stop":
                         self.stopped.add(item.trial)
 
@@ -394,6 +420,23 @@ class AnySweep(RuleBasedStateMachine):
         self.running[trial] = (launched, 0)
         self.handle(TrialStarted(self.now_us, trial, launched.attempt, "worker-0"))
 
+    @rule()
+    def start_all(self) -> None:
+        for trial, launched in list(self.in_hand.items()):
+            del self.in_hand[trial]
+            self.running[trial] = (launched, 0)
+            self.handle(TrialStarted(self.now_us, trial, launched.attempt, "worker-0"))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), saves=st.booleans())
+    def train_to_the_end(self, data: st.DataObject, saves: bool) -> None:
+        trial = data.draw(st.sampled_from(sorted(self.running)))
+        launched, step = self.running.pop(trial)
+        limit = launched.max_step or 0
+        if saves and step < limit:
+            self.handle(Checkpointed(self.now_us, trial, launched.attempt, limit - 1))
+        self.handle(AttemptEnded(self.now_us, trial, launched.attempt, limit, "returned", value=0.5))
+
     @precondition(lambda self: any(self.controller.state.active[trial].next_rung for trial in self.running))
     @rule(data=st.data(), value=st.floats(allow_nan=True, allow_infinity=True))
     def rung(self, data: st.DataObject, value: float) -> None:
@@ -408,13 +451,55 @@ class AnySweep(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=st.sampled_from(["returned", "stopped", "failed", "lost"]))
     def end(self, data: st.DataObject, outcome: str) -> None:
         trial = data.draw(st.sampled_from(sorted([*self.running, *self.in_hand])))
+        began = trial in self.running
         launched, step = self.running.pop(trial, None) or (self.in_hand.pop(trial), 0)
+        limit = launched.max_step or 0
+        if outcome == "returned" and began and limit > step and data.draw(st.booleans()):
+            step = limit
         if not step and outcome == "returned":
             outcome = "failed"
         self.handle(AttemptEnded(self.now_us, trial, launched.attempt, step, outcome, "a reason", value=0.5))
 
-    @rule(trial=st.integers(0, 12), attempt=st.integers(5, 9))
-    def late_words(self, trial: int, attempt: int) -> None:
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def save(self, data: st.DataObject) -> None:
+        trial = data.draw(st.sampled_from(sorted(self.running)))
+        launched, step = self.running[trial]
+        if step:
+            self.handle(Checkpointed(self.now_us, trial, launched.attempt, step))
+
+    @rule(more=st.integers(0, 3), further=st.integers(0, 4))
+    def extend(self, more: int, further: int) -> None:
+        """As the runner does it, which reads from the record what may train on."""
+        args: dict[str, Any] = {"trials": more}
+        reopened: list[TrialReopened] = []
+        if further:
+            limit = self.controller.state.plan.max_step or 0
+            args["max_step"] = limit + further
+            reopened = list(revivable(self.events_table(), limit))
+        command = CommandReceived(self.now_us, f"id-{self.now_us}", "extend", None, args)
+        self.handle(ExtensionRequested(command, reopened))
+
+    @rule(data=st.data())
+    def crash_and_resume(self, data: st.DataObject) -> None:
+        """The driver dies; another one replays the record, and nothing else."""
+        if data.draw(st.integers(0, 3)):  # not so often that nothing else happens
+            return
+        self.replays_to_the_same_state()
+        self.now_us += 1
+        self.in_hand.clear()
+        self.running.clear()
+        resumption = Resumption(driven_s=1.0, standings={}, changes={}, extension=Extension(), new_stage=False)
+        outputs = []
+        for name in ("controller", "twin"):
+            setattr(self, name, Controller(self.plan, self.replayed()))
+            outputs.append(getattr(self, name).resume(started_driver(self.now_us, 1.0), resumption))
+        assert all(record.state is TrialState.PENDING for record in self.controller.state.active.values())
+        self.take(*outputs)
+
+    @rule(trial=st.integers(0, 12))
+    def late_words(self, trial: int) -> None:
+        attempt = self.attempts.get(trial, 0) + 100
         recorded = len(self.recorded)
         self.handle(AttemptEnded(self.now_us, trial, attempt, 1, "returned"))
         self.handle(RungReached(trial, attempt, 1, 0.5))
@@ -425,7 +510,12 @@ class AnySweep(RuleBasedStateMachine):
         self.handle(WorkerLost(self.now_us, "worker-0", "gone"))
         assert isinstance(self.recorded[-1], WorkerLost | SweepEnded | CommandAnswered)
 
-    @rule(trial=st.one_of(st.none(), st.integers(0, 12)))
+    @rule()
+    def replace_a_process(self) -> None:
+        self.handle(ProcessReplaced(self.now_us, "worker-0", "memory"))
+        assert isinstance(self.recorded[-1], ProcessReplaced | SweepEnded | CommandAnswered)
+
+    @rule(trial=st.sampled_from([*range(20), None]))
     def stop_by_hand(self, trial: int | None) -> None:
         self.handle(CommandReceived(self.now_us, f"id-{self.now_us}", "stop", trial, {}))
 
@@ -446,6 +536,7 @@ class AnySweep(RuleBasedStateMachine):
         for _ in range(1000):  # whatever happened, the sweep comes to its end
             if self.controller.ended:
                 break
+            self.now_us += LATER_US
             self.handle(RoomOffered(4))
             for trial, launched in list(self.in_hand.items()):
                 del self.in_hand[trial]
@@ -456,18 +547,22 @@ class AnySweep(RuleBasedStateMachine):
                 self.handle(AttemptEnded(self.now_us, trial, launched.attempt, step, "returned", value=1.0))
         assert self.controller.ended
         assert not self.controller.state.active
-        assert sum(isinstance(event, SweepEnded) for event in self.recorded) == 1
+        starts = [at for at, event in enumerate(self.recorded) if isinstance(event, DriverStarted)]
+        assert sum(isinstance(event, SweepEnded) for event in self.recorded[starts[-1] :]) == 1
         self.replays_to_the_same_state()
 
     def replays_to_the_same_state(self) -> None:
-        """The record alone, on its way through rows as the store keeps them, rebuilds the controller."""
-        rows: list[EventRow] = [to_row(event) for event in self.recorded]
-        replayed = SweepState(self.plan)
-        replayed.replay(event for event in map(from_row, rows) if event is not None)
-        ours, theirs = dict(self.controller.state.picture()), dict(replayed.picture())
+        ours, theirs = dict(self.controller.state.picture()), dict(self.replayed().picture())
         for state in (ours, theirs):
             state["judge"] = picture(state["judge"])
         assert ours == theirs
+
+    def replayed(self) -> SweepState:
+        """The record alone, on its way through rows as the store keeps them, rebuilds the state."""
+        return replay(self.plan, self.events_table()).state
+
+    def events_table(self) -> Any:
+        return events_table([to_row(event) for event in self.recorded], 0)
 
 
 def picture(thing: object) -> object:
@@ -483,5 +578,5 @@ def picture(thing: object) -> object:
     return {"type": type(thing).__name__} | {name: picture(getattr(thing, name, None)) for name in names}
 
 
-AnySweep.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnySweep.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
 TestAnySweep = AnySweep.TestCase

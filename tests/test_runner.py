@@ -546,6 +546,9 @@ def test_an_older_checkpoint_is_discarded_once_the_newer_is_committed() -> None:
     def save(trial: int, attempt: int, step: int) -> Callable[[], None]:
         return lambda: stage.executor.arrive(Checkpointed(1, trial, attempt, step)) and None
 
+    def a_while() -> None:
+        stage.executor.us += 2_000_000  # a trial that failed waits before it is tried again
+
     stage.executor.scenes.extend(
         [
             lambda: stage.executor.begin(0),
@@ -553,6 +556,7 @@ def test_an_older_checkpoint_is_discarded_once_the_newer_is_committed() -> None:
             save(0, 0, 4),
             save(0, 0, 4),  # the same once more
             lambda: stage.executor.end(0, "failed", "crash"),
+            a_while,
             lambda: stage.executor.begin(0),
             save(0, 1, 6),
             save(0, 0, 8),  # late words of the attempt before

@@ -11,7 +11,7 @@ from caviar.analysis.trials import MISSING, EventColumns
 
 KINDS = (
     "driver_started", "driver_stopped", "attempt_failed", "attempt_lost", "stop_ordered", "worker_lost",
-    "command_answered", "sweep_ended",
+    "process_replaced", "command_answered", "extended", "declaration_changed", "checkpoint_lost", "sweep_ended",
 )  # fmt: skip
 """Always notable. The end of a trial is so only if it failed."""
 
@@ -60,6 +60,14 @@ def describe(kind: str, trial: int, data: dict[str, Any]) -> str:
             return f"{'every trial' if trial == MISSING else f'trial {trial}'} is to stop: {reason}"
         case "worker_lost":
             return f"worker {data['worker']} lost: {reason}"
+        case "extended":
+            return f"extended: {data['trials']} trials are wanted"
+        case "declaration_changed":
+            return f"goes on with another {', '.join(data['changes'])}"
+        case "checkpoint_lost":
+            return f"trial {trial} lost its checkpoint and starts from its beginning: {reason}"
+        case "process_replaced":
+            return f"worker {data['worker']} replaced its training process: {reason}"
         case "command_answered":
             return str(data["text"])
         case "sweep_ended":

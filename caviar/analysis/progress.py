@@ -19,7 +19,14 @@ from caviar.analysis.curve import Curve, TrialView, trial_view
 from caviar.analysis.notes import Note, notes
 from caviar.analysis.rates import Clock, Rate
 from caviar.analysis.reports import ReportColumns, Restarts, best_of_each
-from caviar.analysis.trials import MOVES_OF_DRIVERS, MOVES_OF_TRIALS, EventColumns, restored_steps, running
+from caviar.analysis.trials import (
+    MOVES_OF_DRIVERS,
+    MOVES_OF_TRIALS,
+    EventColumns,
+    lasting_ends,
+    restored_steps,
+    running,
+)
 from caviar.errors import FolderError
 from caviar.store.event_data import EventDataError, parse_event
 from caviar.trial import Params, TrialState
@@ -115,6 +122,7 @@ class Progress:
         restarts = self._restart(events)  # first, while only trials of earlier increments are known
         self._read_sweep(events)
         events.check_sampled(lambda trial: trial < self._sampled)
+        self._reopen(events)
         self._read_moves(events)
         statuses = _statuses(events)
         self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
@@ -122,7 +130,7 @@ class Progress:
         self._notes.extend(notes(events, NOTABLE))
 
     def _read_sweep(self, events: EventColumns) -> None:
-        for row in events.rows("sweep_started").tolist():
+        for row in events.rows("sweep_started", "extended").tolist():
             self._wanted = events.event(row)["trials"]
         ends = events.rows("driver_started", "sweep_ended")
         if len(ends):  # a sweep that ended may be extended, and then a driver starts again
@@ -144,6 +152,18 @@ class Progress:
         return Restarts.of(
             trial, events.attempt[starts], restored, continued=np.array(list(self._params), np.int64)
         )
+
+    def _reopen(self, events: EventColumns) -> None:
+        """Trials that had ended are under way again. Of their curves only those of the best were kept."""
+        rows = events.rows("trial_reopened")
+        params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
+        ended_before = params.keys() - self._params.keys()  # not within these events
+        self._ended[TrialState.COMPLETED.value] -= len(ended_before)
+        for curve, _ in self._best:
+            if curve.trial in params:
+                self._curves[curve.trial] = curve
+        self._best = [kept for kept in self._best if kept[0].trial not in params]
+        self._params.update(params)
 
     def _read_moves(self, events: EventColumns) -> None:
         if len(events.rows(*MOVES_OF_DRIVERS)):
@@ -186,9 +206,11 @@ class Progress:
     def _rank(self, curve: Curve) -> tuple[float, int]:
         return (-curve.best if self._maximize else curve.best, curve.trial)
 
-    def view(self, now_us: int | None = None) -> View:
+    def view(self, now_us: int | None = None, *, alive: bool = True) -> View:
         """How the sweep stands at ``now_us`` (microseconds since the epoch), by default when it last recorded
-        something."""
+        something. Where no driver has it in hand (``alive`` false), trials that were cut off are pending."""
+        if not alive:
+            self._running.clear()
         now_us = self._clock.last_us or 0 if now_us is None else now_us
         since_us = now_us if self._clock.since_us is None else self._clock.since_us
         ended = sum(self._ended.values())
@@ -196,8 +218,10 @@ class Progress:
             TrialState.PENDING.value: self._sampled - ended - len(self._running),
             TrialState.RUNNING.value: len(self._running),
         } | {state.value: self._ended[state.value] for state in TrialState if state.final}
-        alive = [(curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)]
-        leaders = sorted(self._best + alive, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
+        under_way = [
+            (curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)
+        ]
+        leaders = sorted(self._best + under_way, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
         views = [trial_view(curve, status) for curve, status in leaders]
         return View(
             wanted=max(self._wanted or 0, self._sampled),
@@ -240,6 +264,6 @@ class Progress:
 
 def _statuses(events: EventColumns) -> dict[int, str]:
     """How the trials ended that did so in these events."""
-    rows = events.rows("trial_ended")
+    rows = lasting_ends(events)
     [status] = events.fields(rows, "trial_ended", "status")
     return dict(zip(events.trial[rows].tolist(), status, strict=True))

@@ -18,6 +18,7 @@ from caviar.analysis.savings import Savings, savings
 from caviar.analysis.trials import EventColumns, TrialColumns
 from caviar.errors import CaviarError, UsageError
 from caviar.space import Space
+from caviar.store.place import Place, place
 from caviar.trial import Params, TrialState
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Result:
     Made by `load`, and by ``Sweep.run``. All frames are the caller's own: change them as you like.
     """
 
-    def __init__(self, path: Path, picture: Contents) -> None:
+    def __init__(self, path: Place, picture: Contents) -> None:
         self.path = path
-        """The sweep folder."""
+        """The sweep folder; in an object store its URL, which is text."""
         self._contents = picture
 
     def __repr__(self) -> str:
@@ -70,7 +71,7 @@ class Result:
 
     @property
     def declaration(self) -> Mapping[str, Any]:
-        """What sweep.json says."""
+        """What sweep.json says, with what was changed since."""
         return self._contents.declaration
 
     @property
@@ -171,6 +172,12 @@ class Result:
     # --- what the command line and the page also want ----------------------------------------------------
 
     @cached_property
+    def ended(self) -> str | None:
+        """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
+        rows = self._events.rows("driver_started", "sweep_ended")
+        return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
+
+    @cached_property
     def space(self) -> Space:
         """The space that the sweep was declared with."""
         return Space.from_dict(self.declaration["space"])
@@ -230,11 +237,12 @@ class Result:
 
 
 def load(path: str | Path) -> Result:
-    """Open a sweep folder, finished or still running, from any process; what is no sweep raises `FolderError`."""
-    return Result(Path(path), _read(Path(path)))
+    """Open a sweep folder, or the URL of one, finished or still running, from any process; what is no sweep raises
+    `FolderError`."""
+    return Result(place(path), _read(place(path)))
 
 
-def _read(path: Path) -> Contents:
+def _read(path: Place) -> Contents:
     from caviar.store.declaration import check_complete
     from caviar.store.reader import Reader
 

@@ -144,7 +144,7 @@ class TrialColumns:
         if not alive:
             status[:] = TrialState.PENDING.value
 
-        ends = events.rows("trial_ended")
+        ends = lasting_ends(events)
         how, why = events.fields(ends, "trial_ended", "status", "reason")
         place_ended = np.searchsorted(trial, events.trial[ends])
         reason: npt.NDArray[np.object_] = np.full(count, np.nan, object)
@@ -183,13 +183,20 @@ def _among(trials: Ints, sampled: Ints) -> Bools:
     return found
 
 
+def lasting_ends(events: EventColumns) -> Ints:
+    """The rows of ends after which their trial was not reopened."""
+    rows = events.rows("trial_ended", "trial_reopened")
+    _, last = np.unique(events.trial[rows][::-1], return_index=True)
+    return np.intersect1d(rows[len(rows) - 1 - last], events.rows("trial_ended"), assume_unique=True)
+
+
 def restored_steps(events: EventColumns, starts: Ints) -> Ints:
     """The steps that these ``trial_started`` rows began from, `NOWHERE` for a fresh start."""
     [steps] = events.fields(starts, "trial_started", "restored")
     return np.array([NOWHERE if step is None else step for step in steps], np.int64)
 
 
-MOVES_OF_TRIALS = ("trial_started", "attempt_failed", "attempt_lost", "trial_ended")
+MOVES_OF_TRIALS = ("trial_started", "attempt_failed", "attempt_lost", "trial_ended", "trial_reopened")
 """The events after which a trial stands elsewhere."""
 
 MOVES_OF_DRIVERS = ("driver_started", "driver_stopped")

@@ -4,10 +4,13 @@
 app.py         the group of commands, errors and exit statuses
 load_file.py   FILE[:NAME] -> the Sweep that it defines
 run.py         run
+resume.py      resume, extend
+conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
 events.py      events
 stop.py        stop
+ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again
 live.py        what to show on a terminal
 lines.py       the same as plain lines, and as JSON

@@ -22,6 +22,8 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = {
     "run": "caviar.cli.run",
+    "resume": "caviar.cli.resume",
+    "extend": "caviar.cli.resume",
     "status": "caviar.cli.watch",
     "watch": "caviar.cli.watch",
     "events": "caviar.cli.events",

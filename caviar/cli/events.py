@@ -95,8 +95,20 @@ def what(event: Mapping[str, Any]) -> str:
             return f"{data['decision']} at step {step} (rung {data['rung']}): {_value(data['value'])}"
         case "trial_ended":
             return _end(data, step)
-        case "attempt_failed" | "attempt_lost":
+        case "attempt_failed":
+            again = f" (tried again in {data['retry_in_s']:g} s)" if data.get("retry_in_s") else ""
+            return f"attempt {event['attempt']} at step {step}: {data['reason']}{again}"
+        case "attempt_lost":
             return f"attempt {event['attempt']} at step {step}: {data['reason']}"
+        case "trial_reopened":
+            return f"trains on from step {step}"
+        case "checkpoint_lost":
+            return f"step {step}: {data['reason']}"
+        case "extended":
+            limit = data.get("max_step")
+            return f"{data['trials']} trials" + ("" if limit is None else f", up to step {limit}")
+        case "declaration_changed":
+            return f"now another: {', '.join(data['changes'])}"
         case "checkpointed":
             return f"step {step}"
         case "sweep_started":
@@ -107,7 +119,7 @@ def what(event: Mapping[str, Any]) -> str:
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":
             return str(data["reason"])
-        case "worker_lost":
+        case "worker_lost" | "process_replaced":
             return f"{data['worker']}: {data['reason']}"
         case "command_received":
             return f"{data['command']} {figures.params(data['args'])}".rstrip()

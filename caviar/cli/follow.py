@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 
 if TYPE_CHECKING:
     from caviar.analysis.progress import View
+    from caviar.store.place import Place
 
 SHARE_OF_A_CORE = 0.05
 """Looking and showing take at most this much of one core, however large the sweep and the screen."""
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Moment:
     """A sweep folder at one moment."""
 
-    folder: Path
+    folder: Place
     declaration: Mapping[str, Any]
     state: str
     """finished, running or interrupted."""
@@ -61,7 +61,7 @@ class Display(Protocol):
 class Follower:
     """Reads what is new in a sweep folder; what is no sweep raises `FolderError`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         from caviar.analysis.progress import Progress
         from caviar.store.declaration import check_complete
         from caviar.store.reader import Reader
@@ -70,6 +70,7 @@ class Follower:
         self._reader = Reader(folder)
         check_complete(self._reader.declaration, folder)
         self._progress = Progress(str(folder))
+        self._in_the_dark = False
 
     def look(self) -> Moment:
         """The present."""
@@ -77,23 +78,38 @@ class Follower:
         state = self._reader.state()
         self._progress.update(self._reader.refresh(), self._reader.declaration)
         now_us = time.time_ns() // 1000 if state == "running" else None
-        return Moment(self._folder, self._reader.declaration, state, self._progress.view(now_us))
+        return Moment(
+            self._folder, self._reader.declaration, state, self._progress.view(now_us, alive=state == "running")
+        )
+
+    def try_look(self) -> Moment | None:
+        """The present; None while the object store that the sweep lies in is out of reach, which is said once."""
+        try:
+            moment = self.look()
+        except OutageError as error:
+            if not self._in_the_dark:
+                logger.warning("%s: %s; looking again until it can be read", error.filename, error.strerror)
+            self._in_the_dark = True
+            return None
+        self._in_the_dark = False
+        return moment
 
 
 def watch(follower: Follower, display: Display) -> Moment:
     """Show a sweep until no driver has it in hand any more; returns the last moment."""
     while True:
         began_s = time.thread_time()
-        moment = follower.look()
-        display.show(moment)
-        if moment.state != "running":
-            return moment
+        moment = follower.try_look()
+        if moment is not None:
+            display.show(moment)
+            if moment.state != "running":
+                return moment
         time.sleep(_pause_s(display, time.thread_time() - began_s))
 
 
 @contextmanager
-def shown(folder: Path, display: Display) -> Iterator[None]:
-    """Show a sweep that begins and ends within the block, from a thread beside it."""
+def shown(folder: Place, display: Display) -> Iterator[None]:
+    """Show a sweep that begins, or is gone on with, and ends within the block, from a thread beside it."""
     over = threading.Event()
     thread = threading.Thread(target=_show, args=(folder, display, over), name="caviar-display", daemon=True)
     thread.start()
@@ -105,17 +121,19 @@ def shown(folder: Path, display: Display) -> Iterator[None]:
         display.close()
 
 
-def _show(folder: Path, display: Display, over: threading.Event) -> None:
+def _show(folder: Place, display: Display, over: threading.Event) -> None:
     try:
         follower = _wait_for(folder, over)
-        busy_s, last = 0.0, False
+        busy_s, last, begun = 0.0, False, False
         while follower is not None and not last:
             # the last look comes after the end
             last = over.wait(_pause_s(display, busy_s))
             began_s = time.thread_time()
-            moment = follower.look()
-            display.show(moment)
-            last = last or moment.state == "finished"
+            moment = follower.try_look()
+            if moment is not None:
+                display.show(moment)
+                begun = begun or moment.state == "running"  # one that is extended may have been finished until now
+                last = last or (begun and moment.state == "finished")
             busy_s = time.thread_time() - began_s
     except BrokenPipeError:
         pass  # nobody reads any more; the sweep goes on
@@ -123,7 +141,7 @@ def _show(folder: Path, display: Display, over: threading.Event) -> None:
         logger.warning("no more progress is shown: %s: %s", type(error).__name__, error, exc_info=_debug())
 
 
-def _wait_for(folder: Path, over: threading.Event) -> Follower | None:
+def _wait_for(folder: Place, over: threading.Event) -> Follower | None:
     """The follower, once the folder is a sweep; None if it is all over and it never became one."""
     while True:
         last = over.is_set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -24,11 +25,16 @@ def load_sweep(target: str) -> Sweep:
     not have it.
     """
     path, name = split_target(target)
-    module = import_file(path)
+    return find_sweep(import_target(target), path, name=name)
+
+
+def import_target(target: str) -> ModuleType:
+    """The file of ``FILE[:NAME]``, loaded; its functions are pickled by value from now on."""
+    module = import_file(split_target(target)[0])
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)
-    return find_sweep(module, path, name=name)
+    return module
 
 
 def split_target(target: str) -> tuple[Path, str | None]:
@@ -87,8 +93,13 @@ def _as_given(path: Path, filename: str) -> str:
     return str(path) if filename == str(path.resolve()) else filename
 
 
-def find_sweep(module: ModuleType, path: Path, *, name: str | None) -> Sweep:
-    """The Sweep called ``name``, or the only one of the module."""
+def pick_sweep(module: ModuleType, path: Path, *, name: str | None, fits: Callable[[Sweep], bool]) -> Sweep:
+    """As `find_sweep`; where there are several and no name, the only one that fits."""
+    fitting = {key: sweep for key, sweep in _sweeps(module).items() if fits(sweep)}
+    return find_sweep(module, path, name=next(iter(fitting)) if name is None and len(fitting) == 1 else name)
+
+
+def _sweeps(module: ModuleType) -> dict[str, Sweep]:
     from caviar.sweep import Sweep
 
     found: dict[str, Sweep] = {}
@@ -96,6 +107,14 @@ def find_sweep(module: ModuleType, path: Path, *, name: str | None) -> Sweep:
         # one Sweep under two names is still one
         if isinstance(value, Sweep) and all(value is not other for other in found.values()):
             found[key] = value
+    return found
+
+
+def find_sweep(module: ModuleType, path: Path, *, name: str | None) -> Sweep:
+    """The Sweep called ``name``, or the only one of the module."""
+    from caviar.sweep import Sweep
+
+    found = _sweeps(module)
     if name is not None:
         value = getattr(module, name, None)
         if isinstance(value, Sweep):

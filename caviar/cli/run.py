@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from caviar.cli import figures
-from caviar.cli.app import DONE, INTERRUPTED, debug_option
-from caviar.cli.table import print_json
-from caviar.errors import CaviarError, UsageError
-
-if TYPE_CHECKING:
-    from caviar.analysis.result import Result
-    from caviar.execution.contract import Executor
-    from caviar.sweep import Sweep
+from caviar.cli.app import debug_option
+from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
 
 
 @click.command()
@@ -28,18 +20,7 @@ if TYPE_CHECKING:
     "--max-step", type=click.IntRange(min=1), metavar="N", help="The last step of a trial, instead of the Sweep's."
 )
 @click.option("--seed", type=int, metavar="N", help="Another seed: other params.")
-@click.option(
-    "--executor",
-    type=click.Choice(["ray", "inline"]),
-    default="ray",
-    show_default=True,
-    help="Where trials run: inline is this process, one at a time, for a debugger.",
-)
-@click.option("--address", metavar="A", help="The Ray cluster to use.  [default: RAY_ADDRESS, else this machine]")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]")
-@click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial.")
-@click.option("--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@conduct_options
 @debug_option
 def run(
     target: str,
@@ -54,109 +35,28 @@ def run(
 
     NAME says which, where FILE defines several.
     """
-    chosen = _executor(executor, address=address, workers=workers)
+    chosen = choose_executor(executor, address=address, workers=workers)
     from caviar.cli.load_file import load_sweep, split_target
-
-    sweep = _changed(load_sweep(target), changes)
-    folder = Path(out) if out is not None else Path("runs") / split_target(target)[0].stem
-    try:
-        result = _run(sweep, folder, chosen, as_json=as_json, live=executor != "inline")
-    except KeyboardInterrupt:
-        so_far = f"everything so far is in {folder}" if folder.exists() else "nothing was started yet"
-        click.echo(f"interrupted; {so_far}", err=True)
-        return INTERRUPTED
-    _summarize(result, as_json=as_json)
-    return DONE
-
-
-def _executor(name: str, *, address: str | None, workers: int | None) -> Executor:
-    from caviar import execution
-
-    if name == "ray":
-        return execution.Ray(address=address, workers=workers)
-    for option, value in (("--address", address), ("--workers", workers)):
-        if value is not None:
-            raise UsageError(
-                f"{option} {value}: the inline executor has none; leave it out, or use --executor ray"
-            )
-    return execution.Inline()
-
-
-def _changed(sweep: Sweep, changes: dict[str, Any]) -> Sweep:
-    """The Sweep with what the command line says otherwise."""
-    asked = {name: value for name, value in changes.items() if value is not None}
-    amounts = {name: asked.pop(name) for name in ("cpus", "gpus") if name in asked}
-    if amounts:
-        asked["resources"] = dataclasses.replace(sweep.resources, **amounts)
-    return sweep.but(**asked) if asked else sweep
-
-
-def _run(sweep: Sweep, folder: Path, executor: Executor, *, as_json: bool, live: bool) -> Result:
-    from caviar.cli.follow import shown
-    from caviar.cli.lines import choose_display
+    from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
+    from caviar.store.lease import wall_clock_us
+    from caviar.store.place import place
 
+    sweep = changed(load_sweep(target), changes)
+    file, name = split_target(target)
+    folder = place(out) if out is not None else Path("runs") / file.stem
+    source = source_of(file, name, changes)
     # before anything is shown: a folder that holds another sweep must not be shown as this one
-    SweepFolder(folder).check_new()
-    with shown(folder, choose_display(json=as_json, live=live)):
-        return sweep.run(folder, executor=executor)
-
-
-def _summarize(result: Result, *, as_json: bool) -> None:
-    """Say what was found; raises `CaviarError` if no trial completed or was stopped."""
-    counts = result.counts()
-    worked = counts.get("completed", 0) + counts.get("stopped", 0)
-    if as_json:
-        print_json(_as_dict(result))
-    if not worked:
-        raise CaviarError(_failure(result))
-    saved = result.savings()
-    if as_json:
-        return
-    click.echo(f"{sum(counts.values()):,} trials: {figures.counts(counts)}")
-    try:
-        best = result.best
-    except CaviarError as error:
-        click.echo(str(error))
-    else:
-        click.echo(f"best {result.metric} {figures.number(best.value)} at step {best.step} of trial {best.trial}:")
-        click.echo(f"  {figures.params(best.params)}")
-    if saved.trials_stopped:
-        click.echo(
-            f"early stopping saved {saved.fraction:.0%} of the steps: {saved.steps:,} trained instead of "
-            f"{saved.steps_without:,}"
-        )
-    click.echo(f"everything is in {result.path}")
-
-
-def _as_dict(result: Result) -> dict[str, Any]:
-    saved = result.savings()
-    try:
-        best = dataclasses.asdict(result.best)
-    except CaviarError:
-        best = None
-    return {
-        "kind": "result",
-        "folder": str(result.path),
-        "state": result.status,
-        "counts": result.counts(),
-        "metric": result.metric,
-        "best": best,
-        "steps": saved.steps,
-        "steps_without_stopping": saved.steps_without,
-    }
-
-
-def _failure(result: Result) -> str:
-    """Why no trial came to anything, in one line, and how to learn more."""
-    frame = result.trials()
-    failed = frame[frame["status"] == "failed"]
-    if not len(failed):
-        return f"{result.path}: no trial completed or was stopped"
-    reason, count = Counter(failed["reason"].astype(str)).most_common(1)[0]
-    trial = failed.index[failed["reason"].astype(str) == reason][0]
-    often = "each time" if count == len(failed) else f"{count} times"
-    return (
-        f"no trial completed or was stopped: {len(failed)} failed, {often} with: {reason} "
-        f"(traceback: caviar events {result.path} --trial {trial})"
+    check_new(SweepFolder(folder), wall_clock_us())
+    return conduct(
+        folder,
+        lambda: sweep.run(folder, executor=chosen, source=source),
+        as_json=as_json,
+        live=executor != "inline",
     )
+
+
+def source_of(file: Path, name: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Where `resume` finds the Sweep again, and what the command line made of it."""
+    asked = {key: value for key, value in changes.items() if value is not None}
+    return {"file": str(file.resolve()), "name": name, "changes": asked}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from caviar.cli import figures
@@ -19,8 +17,9 @@ def status(folder: str, form: Form | None) -> None:
     """How a sweep stands, once."""
     from caviar.cli.follow import Follower
     from caviar.cli.lines import as_dict
+    from caviar.store.place import place
 
-    moment = Follower(Path(folder)).look()
+    moment = Follower(place(folder)).look()
     view = moment.view
     if form == "json":
         print_json(as_dict(moment))
@@ -61,8 +60,9 @@ def watch(folder: str, form: Form | None) -> int:
     """A sweep live, until it ends; plain lines when piped."""
     from caviar.cli import follow
     from caviar.cli.lines import choose_display
+    from caviar.store.place import place
 
-    follower = follow.Follower(Path(folder))
+    follower = follow.Follower(place(folder))
     display = choose_display(json=form == "json")
     try:
         moment = follow.watch(follower, display)

@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 
 from caviar.execution import preload, process
 
+STACK_S = 1.0
+"""How long a process that is to end has to tell where its threads are."""
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -41,13 +44,14 @@ class TrainingProcess:
             self._process.start()
         theirs.close()
         their_output.close()
+        self._stack_file = process.stack_file(job_file)
         self._dead = threading.Event()
         threading.Thread(target=self._mourn, name="caviar-mourner", daemon=True).start()
 
     def end(self) -> str:
         """End it and every process that it started. Returns how it ended, in words."""
         with suppress(OSError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         with suppress(OSError):
             self._process.kill()  # it may not have got as far as its own group
         self._dead.wait(10)
@@ -58,15 +62,37 @@ class TrainingProcess:
         self._dead.wait(5)
         return self.end()
 
+    def end_with_words(self) -> None:
+        """End it, once it has written where its threads are: see `words`. It is still to be buried."""
+        with suppress(OSError):
+            self._stack_file.write_bytes(b"")
+            os.kill(self.pid, process.STACK_SIGNAL)
+        if not self._dead.wait(STACK_S):
+            self.end()
+
+    @property
+    def words(self) -> str:
+        """Where its threads were at `end_with_words`, as faulthandler tells it; nothing if it could not."""
+        try:
+            return self._stack_file.read_text(errors="replace")
+        except OSError:
+            return ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also that of the session of all that it starts."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by SIGKILL, by whoever."""
+        return self._process.exitcode == -signal.SIGKILL
+
     @property
     def returned(self) -> bool:
         """Whether it came to an orderly end by itself."""
         return self._process.exitcode == 0
-
-    @property
-    def _pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
 
     def _mourn(self) -> None:
         self._process.join()
@@ -85,7 +111,7 @@ def _cause(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+    return f"was killed by {name}"
 
 
 @contextmanager

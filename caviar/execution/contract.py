@@ -34,6 +34,10 @@ class TrialFiles(Protocol):
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
 
+    def settle(self, trial: int) -> None:
+        """An attempt of the trial has ended, or its log is closed for now, in this process: bring to its place
+        what only this machine has, and forget copies. Never fails."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -45,6 +49,7 @@ class Job:
     metric: str
     minimize: bool
     max_step: int | None
+    """The step at which a trial is complete, unless its launch says otherwise."""
     stop_on_nan: bool
     checkpoint_every: int | None
     resources: Resources

@@ -119,7 +119,8 @@ class Known:
         """The course of an attempt; it begins after the step of its checkpoint."""
         curve = self._curve(launch)
         names = tuple(curve)
-        values = np.array([curve[name] for name in names], dtype=np.float64).T[: job.max_step]
+        limit = job.max_step if launch.max_step is None else launch.max_step
+        values = np.array([curve[name] for name in names], dtype=np.float64).T[:limit]
         outcome, reason, last = "returned", None, len(values)
         metric = names.index(job.metric) if job.metric in names else None
         if metric is None or not last:

@@ -18,7 +18,10 @@ FLUSH_S = 0.1
 
 
 class Inline(Executor, Link):
-    """Runs trials in this process, one at a time. What they print goes to the screen."""
+    """Runs trials in this process, one at a time. What they print goes to the screen.
+
+    Nobody stands beside the training function here: limits of `Resources` on time and memory do not hold.
+    """
 
     def __init__(self) -> None:
         self._queue: deque[Launch] = deque()

@@ -7,6 +7,7 @@ whoever printed it: Python, a C library or a child process.
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -18,34 +19,62 @@ from typing import BinaryIO
 LOG_BYTES = 10 * 2**20
 """A trial's log is cut at this size, and says so."""
 
+CLOSED_AT_ONCE = 64
+"""So many closed logs may wait for their way; then whoever prints the next one waits too."""
+
 _CHUNK_BYTES = 1 << 16
 _PAUSE_S = 0.02
 """How long little output may wait: every wake-up costs the training process some of its core."""
 
 
 class LogPump:
-    """Reads the output of one training process after another, on a thread of its own for each."""
+    """Reads the output of one training process after another, on a thread of its own for each.
 
-    def __init__(self, path_of: Callable[[int], Path], *, limit_bytes: int = LOG_BYTES) -> None:
+    ``settle`` is told, on yet another thread, of each trial whose log was closed: bringing it to its place may
+    take a while, and nobody who prints is to wait for that.
+    """
+
+    def __init__(
+        self,
+        path_of: Callable[[int], Path],
+        *,
+        settle: Callable[[int], None] = lambda trial: None,
+        limit_bytes: int = LOG_BYTES,
+    ) -> None:
         self._path_of = path_of
+        self._settle = settle
         self._limit_bytes = limit_bytes
         self._threads: list[threading.Thread] = []
+        self._settler: threading.Thread | None = None
+        self._closed: queue.Queue[int | None] = queue.Queue(CLOSED_AT_ONCE)
 
     def attach(self, output: Connection, mark: bytes) -> None:
         """Take the output of a new process, where ``mark``, a trial's number and a newline begin that trial's."""
+        if self._settler is None:
+            self._settler = threading.Thread(target=self._settle_all, name="caviar-log-settler", daemon=True)
+            self._settler.start()
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._threads.append(
             threading.Thread(target=self._pump, args=(output, mark), name="caviar-logs", daemon=True)
         )
         self._threads[-1].start()
 
+    def note(self, trial: int, text: str) -> None:
+        """Write a line of caviar's own into a trial's log."""
+        with suppress(OSError), self._path_of(trial).open("ab") as file:
+            file.write(b"\n[caviar: %s]\n" % text.encode(errors="replace"))
+
     def close(self) -> None:
         """Wait until all that was printed has been written; the processes must have ended."""
         for thread in self._threads:
             thread.join(5)
+        if self._settler is not None:
+            with suppress(queue.Full):
+                self._closed.put(None, timeout=5)
+            self._settler.join(5)
 
     def _pump(self, output: Connection, mark: bytes) -> None:
-        sorter = _Sorter(mark, self._path_of, self._limit_bytes)
+        sorter = _Sorter(mark, self._path_of, self._limit_bytes, closed=self._closed.put)
         with output, suppress(OSError):
             while data := os.read(output.fileno(), _CHUNK_BYTES):
                 sorter.take(data)
@@ -53,12 +82,24 @@ class LogPump:
                     time.sleep(_PAUSE_S)
         sorter.close()
 
+    def _settle_all(self) -> None:
+        while (trial := self._closed.get()) is not None:
+            self._settle(trial)
+
 
 class _Sorter:
-    def __init__(self, mark: bytes, path_of: Callable[[int], Path], limit_bytes: int) -> None:
+    def __init__(
+        self,
+        mark: bytes,
+        path_of: Callable[[int], Path],
+        limit_bytes: int,
+        *,
+        closed: Callable[[int], None] = lambda trial: None,
+    ) -> None:
         self._mark = mark
         self._path_of = path_of
         self._limit_bytes = limit_bytes
+        self._closed = closed
         self._rest = b""
         """The end of what was read, where a mark may have begun."""
         self._trial: int | None = None
@@ -86,14 +127,18 @@ class _Sorter:
     def close(self) -> None:
         self._write(self._rest)
         self._rest = b""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close_file()
 
     def _next(self, trial: int) -> None:
+        self._close_file()
+        self._trial = trial
+
+    def _close_file(self) -> None:
         if self._file is not None:
+            assert self._trial is not None
             self._file.close()
-        self._trial, self._file = trial, None
+            self._file = None
+            self._closed(self._trial)
 
     def _write(self, text: bytes) -> None:
         if not text or self._trial is None:

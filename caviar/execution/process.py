@@ -8,6 +8,7 @@ training function is busy between two of them.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import select
 import shutil
@@ -22,15 +23,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from caviar.execution import preload
+from caviar.execution import memory, preload
 from caviar.execution.tracebacks import one_line
 from caviar.execution.training import Link, Trial, not_trained, run_attempt
-from caviar.execution.wire import BACK, STARTED, Entry, Outbox, Run
-from caviar.messages import Launch
+from caviar.execution.wire import BACK, REPLACED, STARTED, Entry, Outbox, Run
+from caviar.messages import SCRATCH, Launch
 
 SEND_S = 0.02
 """Reports are sent this often, by the second thread: what the training function pays is an append. Where it
 reports faster than they are taken, it sends them itself (`PipeLink.breathe`), and so goes no faster than that."""
+
+STACK_SIGNAL = signal.SIGRTMAX - 5
+"""On this, a training process writes where its threads are, and ends: a call that hung may return for a signal,
+and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
 # what a supervisor sends
 LAUNCH, ANSWER, STOP, RECALL = range(4)
@@ -69,6 +74,9 @@ class PipeLink(Link):
     def tell(self, entry: Entry) -> None:
         self._outbox.add(entry)
         self.flush()
+
+    def note(self, entry: Entry) -> None:
+        self._outbox.add(entry)
 
     def ask(self, trial: Trial, entry: Entry) -> None:
         with self._arrived:
@@ -130,6 +138,12 @@ class PipeLink(Link):
             self._flush_c()
         self._outbox.add(entry)
 
+    def leave(self, reason: str) -> NoReturn:
+        """End this process so that another takes its place, and what it has in hand."""
+        self._outbox.add((REPLACED, time.time_ns() // 1000, reason))
+        self.flush()
+        os._exit(0)  # without waiting for threads and processes that trials left running
+
     def flush(self) -> None:
         """Send what waits."""
         with self._sending:
@@ -178,10 +192,25 @@ class PipeLink(Link):
             self._arrived.notify_all()
 
 
+def scratch(job_file: str, pid: int) -> Path:
+    """Where a training process keeps what is to go with it; whoever started it removes it."""
+    return Path(job_file).parent / f"scratch-{pid}"
+
+
+def stack_file(job_file: str) -> Path:
+    """Where a training process writes where its threads are: beside its job."""
+    return Path(job_file).with_name("stacks")
+
+
 def main(connection: Connection, output: Connection, log_mark: bytes, job_file: str) -> None:
     """Train until the supervisor hangs up, or for one trial where each has a process of its own."""
+    os.environ[SCRATCH] = str(scratch(job_file, os.getpid()))
     os.setsid()  # so that whatever a trial leaves running can be ended with its process
     sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    memory.be_first_to_go()
+    stacks = os.open(stack_file(job_file), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    signal.signal(STACK_SIGNAL, signal.SIG_DFL)
+    faulthandler.register(STACK_SIGNAL, file=stacks, chain=True)  # then the default: the end of the process
     link = PipeLink(connection, output, log_mark=log_mark, job_file=job_file)
     link.take_output()
     threading.Thread(target=link.listen, name="caviar-link", daemon=True).start()
@@ -191,6 +220,7 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
         _refuse_all(link, error)
     _limit_threads(job.resources.threads)
     shared: list[object] = []
+    growth = memory.Growth(job.resources.growth_limit_bytes)
     while True:
         launch = link.next_launch()
         reason = link.stopped_in_hand(launch)
@@ -202,6 +232,9 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
         if job.resources.fresh_process:
             link.flush()
             os._exit(0)  # without waiting for threads and processes that the trial left running
+        grown = growth.after_trial()
+        if grown is not None:
+            link.leave(grown)
 
 
 def _refuse_all(link: PipeLink, error: BaseException) -> NoReturn:

@@ -7,26 +7,29 @@ worker and interval, whatever the number of trials.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
-
-from caviar.errors import ExecutionError, FolderError, UsageError
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import cluster
+from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
+from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
+from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
 from caviar.execution.supervisor import Order
-from caviar.execution.tracebacks import one_line
 from caviar.execution.wire import BACK, event, pack_launch
-from caviar.execution.worker import Worker, WorkerActor
+from caviar.execution.worker import Worker, cause_of_death
 from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, WorkerLost
 
 _log = logging.getLogger(__name__)
@@ -44,16 +47,24 @@ LOOKAHEAD_S = 0.3
 
 IN_HAND_LIMIT = 1024
 
-LOSSES_WITHOUT_A_REPLY = 5
-"""So many workers in a row that were lost before their first reply: there will be none."""
-
-UNREACHABLE_S = 30.0
-"""A worker that cannot be reached for so long is lost."""
-
-NOBODY_S = 30.0
-"""Without any worker for so long, say why that may be."""
+CHECK_S = 1.0
+"""How often it is looked for who is silent for too long."""
 
 FETCH_S = 1.0
+
+CLOSE_S = 20.0
+"""Letting go of Ray takes no longer than this, whatever has become of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """After how long a silence somebody is taken to be gone; tests have less time."""
+
+    heartbeat_s: float = HEARTBEAT_S
+    cut_off_s: float = CUT_OFF_S
+    head_s: float = HEAD_S
+    raylet_s: float = RAYLET_S
+    nobody_s: float = NOBODY_S
 
 
 class Ray(Executor):
@@ -64,6 +75,8 @@ class Ray(Executor):
     as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds.
     ``runtime_env``: Ray's, for the workers of this sweep alone.
     """
+
+    _timeouts = Timeouts()
 
     def __init__(
         self,
@@ -80,30 +93,39 @@ class Ray(Executor):
         self._wanted = workers
         self._runtime_env = dict(runtime_env or {})
         self._workers: list[Worker] = []
+        self._watch: ClusterWatch | None = None
+        self._started_ray = False
 
     # --- the contract -------------------------------------------------------------------------------
 
     def start(self, job: Job, deliver: Deliver) -> None:
         self._job = job
         self._deliver = deliver
-        self._pickled_job = _pickle(job)
-        self._parts = cloudpickle.dumps((job.resources, job.files))
+        pickled_job = pickled(job)
         self._workers = []
         self._by_trial: dict[int, Worker] = {}
-        self._births = 0
-        self._losses = 0
         self._queue: deque[Launch] = deque()
         self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
         self._seconds_per_trial: float | None = None
         self._closed = False
+        self._trained = False
+        """Whether any worker has begun a trial."""
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
         fitting = cluster.fitting(job.resources)
         count = min(self._wanted or fitting, max(1, job.trials))
         self._interval_s = max(INTERVAL_S, INTERVAL_PER_WORKER_S * count)
-        self._nobody_at: float | None = time.monotonic() + NOBODY_S
+        # where we started or joined Ray ourselves, the whole job has the runtime_env
+        runtime_env = {} if self._started_ray else self._runtime_env
+        limits = self._timeouts
+        self._watch = ClusterWatch(head_s=limits.head_s, raylet_s=limits.raylet_s)
+        self._hiring = Hiring(
+            job, pickled_job, runtime_env=runtime_env, cut_off_s=limits.cut_off_s, nobody_s=limits.nobody_s
+        )
+        self._clock = AwakeClock()
+        self._check_at_s = CHECK_S
         for _ in range(count):
-            self._hire()
+            self._begin(self._hiring.hire())
 
     def room(self) -> int:
         depth = self._depth()
@@ -126,7 +148,7 @@ class Ray(Executor):
         try:
             worker, reply = self._replies.get(timeout=timeout_s)
         except queue.Empty:
-            self._wonder()
+            self._check()
             return
         while True:
             self._take(worker, reply)
@@ -136,6 +158,7 @@ class Ray(Executor):
             except queue.Empty:
                 break
         self._dispatch()
+        self._check()  # last: what has replied is not overdue
 
     def fetch(self) -> None:
         asked = {worker.name for worker in self._workers if worker.ready and worker.waiting}
@@ -162,6 +185,21 @@ class Ray(Executor):
 
         self._closed = True
         workers, self._workers = self._workers, []
+        if self._watch is not None:
+            self._watch.stop()
+        if not workers and not self._started_ray:
+            return
+        # a head that is frozen would hold us for as long as it is
+        closing = threading.Thread(target=self._let_go, args=(workers,), name="caviar-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            atexit.unregister(ray.shutdown)
+            _log.warning("Ray does not let go of this process within %g s; leaving it", CLOSE_S)
+
+    def _let_go(self, workers: Sequence[Worker]) -> None:
+        import ray
+
         if workers and ray.is_initialized():
             closing = [worker.actor.close.remote() for worker in workers if worker.ready]
             with suppress(Exception):
@@ -169,39 +207,24 @@ class Ray(Executor):
             for worker in workers:
                 with suppress(Exception):
                     ray.kill(worker.actor)
-        if getattr(self, "_started_ray", False):
+        if self._started_ray:
             self._started_ray = False
             ray.shutdown()
 
     # --- workers ------------------------------------------------------------------------------------
 
-    def _hire(self) -> None:
-        import ray
-
-        # where we started or joined Ray ourselves, the whole job has the runtime_env
-        runtime_env = {} if self._started_ray else self._runtime_env
-        options = cluster.actor_options(self._job.resources, runtime_env=runtime_env)
-        name = f"worker-{self._births}"
-        self._births += 1
-        try:
-            actor = (
-                ray.remote(WorkerActor)
-                .options(**options)
-                .remote(f"caviar:{self._job.name}:{name}", self._pickled_job, self._parts)
-            )
-        except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
-            raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
-        worker = Worker(name, actor)
+    def _begin(self, worker: Worker) -> None:
         self._workers.append(worker)
         self._exchange(worker)
 
     def _exchange(self, worker: Worker) -> None:
         worker.request += 1
         worker.sent, worker.orders = worker.orders, []
+        worker.asked_s = self._clock.now_s
         self._call(worker)
 
     def _call(self, worker: Worker) -> None:
-        worker.waiting = True
+        worker.waiting, worker.to_repeat = True, False
         reply = worker.actor.exchange.remote(
             worker.request,
             worker.sent,
@@ -216,26 +239,30 @@ class Ray(Executor):
     def _take(self, worker: Worker, reply: Future[Any]) -> None:
         import ray
 
-        worker.waiting = False
+        if worker.lost:  # whatever it has to say, its trials are elsewhere
+            return
         try:
             batches = reply.result()
-        except ray.exceptions.ActorUnavailableError as error:  # perhaps only this reply is lost: ask again
-            now = time.monotonic()
-            worker.unreachable_since = worker.unreachable_since or now
-            if now - worker.unreachable_since < UNREACHABLE_S:
-                self._call(worker)
-            else:
-                self._lose(worker, error)
+        except ray.exceptions.ActorUnavailableError:  # perhaps only this reply is lost
+            if worker.unreachable_s is None:
+                worker.unreachable_s = self._clock.now_s
+            worker.to_repeat = True
             return
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError):  # no other worker would do better
                 raise cause from None
-            self._lose(worker, error)
+            if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
+                raise FolderError(
+                    f"a node that trains does not reach {cause.filename}: {cause.strerror}"
+                ) from None
+            ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+            self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
             return
-        worker.ready, worker.recalling, worker.unreachable_since = True, False, None
-        self._losses, self._nobody_at = 0, None
+        worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
+        worker.ready = True
         for number, blocks, entries in batches:
+            self._trained = True
             worker.received = number
             reports = [Reports(*block) for block in blocks]
             for block in reports:
@@ -263,40 +290,58 @@ class Ray(Executor):
             events.append(happened)
         return events
 
-    def _lose(self, worker: Worker, error: Exception) -> None:
+    def _lose(self, worker: Worker, reason: str, *, out_of_memory: str | None = None) -> None:
+        """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it.
+        ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged."""
         if self._closed:
             return
-        reason = one_line(error)
         worker.lost = True
         self._workers.remove(worker)
         now_us = self.now_us()
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
             launch = self._release(worker, trial)
-            lost = f"{worker.name}: {reason}"
-            events.append(AttemptEnded(now_us, trial, launch.attempt, worker.step, "lost", lost))
+            ids = (now_us, trial, launch.attempt, worker.step)
+            if out_of_memory is None:
+                events.append(AttemptEnded(*ids, "lost", f"{worker.name}: {reason}"))
+            else:
+                told = f"out of memory: {out_of_memory.partition(chr(10))[0]}"
+                events.append(AttemptEnded(*ids, "failed", told, out_of_memory))
         for trial in reversed(list(worker.trials)):
             self._queue.appendleft(self._release(worker, trial))
-        self._losses += 1
         self._deliver(Arrivals([], events))
-        if self._losses >= LOSSES_WITHOUT_A_REPLY and not any(other.ready for other in self._workers):
-            raise ExecutionError(f"{self._losses} workers in a row could not begin, the last one with: {reason}")
-        self._hire()
+        self._hiring.dismiss(worker, reason, anybody=self._anybody(), now_s=self._clock.now_s)
+
+    def _anybody(self) -> bool:
+        return any(worker.ready for worker in self._workers)
 
     def _release(self, worker: Worker, trial: int) -> Launch:
         self._by_trial.pop(trial, None)
         return worker.trials.pop(trial)
 
-    def _wonder(self) -> None:
-        """Say once that no worker has come up, and what it may wait for."""
-        if self._nobody_at is not None and time.monotonic() > self._nobody_at:
-            self._nobody_at = None
-            wanted = ", ".join(f"{amount:g} {name}" for name, amount in cluster.needs(self._job.resources).items())
-            labels = self._job.resources.labels
-            where = f" on a node labelled {dict(labels)}" if labels else ""
-            _log.warning(
-                "no worker has started yet: each waits for %s%s to be free in the Ray cluster", wanted, where
+    # --- silence ------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """See who has been silent for too long; every `CHECK_S` of the time that this process is awake."""
+        now_s = self._clock.look()
+        if now_s < self._check_at_s:
+            return
+        self._check_at_s = now_s + CHECK_S
+        if self._watch is not None and self._watch.gone is not None:
+            raise ExecutionError(
+                f"the Ray cluster is gone: {self._watch.gone}; what had arrived by then is recorded, "
+                "and the sweep can be resumed once there is a cluster"
             )
+        for worker in list(self._workers):
+            silent_s = worker.silent_s(now_s)
+            if silent_s > self._timeouts.heartbeat_s:
+                why = "" if worker.unreachable_s is None else ", and Ray does not reach it"
+                self._lose(worker, f"it has not replied for {silent_s:.0f} s{why}")
+            elif worker.to_repeat:
+                self._call(worker)
+        for worker in self._hiring.fill(now_s):
+            self._begin(worker)
+        self._hiring.wonder(anybody=self._anybody(), now_s=now_s)
 
     # --- trials to workers --------------------------------------------------------------------------
 
@@ -354,18 +399,3 @@ class Ray(Executor):
         worker = self._order(trial, (STOP, trial, attempt, reason))
         if worker is not None and worker.waiting:
             worker.actor.nudge.remote()
-
-
-def _pickle(job: Job) -> bytes:
-    """The job for the workers; what cannot travel is named."""
-    for what, thing in (("training function", job.train), ("setup", job.setup)):
-        try:
-            cloudpickle.dumps(thing)
-        except Exception as error:
-            name = getattr(thing, "__qualname__", repr(thing))
-            raise UsageError(
-                f"the {what} {name} cannot be sent to workers: {one_line(error)}; "
-                "make what it refers to inside of it, or in setup"
-            ) from error
-    pickled: bytes = cloudpickle.dumps(job)
-    return pickled

@@ -15,9 +15,15 @@ class Resources:
     """What each trial needs. A worker that trains trials one after another holds it for as long as it lives.
 
     ``cpus``: cores, also the threads that numerical libraries use. ``gpus``: may be a fraction below 1.
-    ``memory_bytes``: None leaves it unreserved. ``custom``: Ray's custom resources by name. ``labels``: the node
-    labels that a worker needs. ``fresh_process``: every trial in a process of its own (about 10 ms a trial;
-    seconds where it starts CUDA), for training functions that leave something behind.
+    ``memory_bytes``: reserved, and a limit: a training process that uses more, with what it started, is ended and
+    its trial charged; None: neither. ``custom``: Ray's custom resources by name. ``labels``: node labels that a
+    worker needs. ``fresh_process``: every trial in a process of its own (about 10 ms a trial; seconds where it
+    starts CUDA), for training functions that leave something behind.
+
+    ``progress_timeout_s``: a trial that neither reports, saves a checkpoint nor ends for so long is ended and
+    charged; None lets it take its time. ``stop_grace_s``: a function that goes on for so long after it was told to
+    end is ended; None waits for it. ``memory_growth_bytes``: a training process that keeps so much more memory, of
+    the machine or of its GPUs, than after its second trial is replaced between two trials; None never replaces it.
     """
 
     cpus: float = 1
@@ -26,6 +32,9 @@ class Resources:
     custom: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     fresh_process: bool = False
+    progress_timeout_s: float | None = None
+    stop_grace_s: float | None = 60.0
+    memory_growth_bytes: int | None = 2**30
 
     def __post_init__(self) -> None:
         for name in ("cpus", "gpus"):
@@ -34,11 +43,14 @@ class Resources:
                 raise UsageError(f"Resources({name}={amount!r}): needs a number of at least 0")
             if amount > 1 and amount != int(amount):
                 raise UsageError(f"Resources({name}={amount!r}): a fraction must be below 1")
-        memory = self.memory_bytes
-        if memory is not None and not (isinstance(memory, int) and not isinstance(memory, bool) and memory > 0):
-            raise UsageError(
-                f"Resources(memory_bytes={memory!r}): needs a whole, positive number of bytes, or None"
-            )
+        for name in ("memory_bytes", "memory_growth_bytes"):
+            memory = getattr(self, name)
+            if memory is not None and not (isinstance(memory, int) and _is_amount(memory)):
+                raise UsageError(f"Resources({name}={memory!r}): needs a whole, positive number of bytes, or None")
+        for name in ("progress_timeout_s", "stop_grace_s"):
+            seconds = getattr(self, name)
+            if seconds is not None and not _is_amount(seconds):
+                raise UsageError(f"Resources({name}={seconds!r}): needs a positive number of seconds, or None")
         if not isinstance(self.custom, Mapping) or not all(map(_is_amount, self.custom.values())):
             raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
         if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):
@@ -49,6 +61,13 @@ class Resources:
         """Threads for numerical libraries: the trial's cores, at least one."""
         return max(1, int(self.cpus))
 
+    @property
+    def growth_limit_bytes(self) -> int | None:
+        """What trials may leave behind in a process: no more than half of memory_bytes either, so that no trial is
+        charged for what those before it left."""
+        growth = self.memory_growth_bytes
+        return growth if growth is None or self.memory_bytes is None else min(growth, self.memory_bytes // 2)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON for sweep.json."""
         return {
@@ -58,7 +77,15 @@ class Resources:
             "custom": dict(self.custom),
             "labels": dict(self.labels),
             "fresh_process": self.fresh_process,
+            "progress_timeout_s": self.progress_timeout_s,
+            "stop_grace_s": self.stop_grace_s,
+            "memory_growth_bytes": self.memory_growth_bytes,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Resources:
+        """The inverse of `to_dict`; what an older version did not write yet has its default."""
+        return cls(**data)
 
 
 def _is_amount(value: object) -> bool:

@@ -93,6 +93,7 @@ class Simulated(Executor):
         self._begin()
         for _ in range(EVENTS_A_POLL):
             if not self._due:
+                self._now_us += int(timeout_s * 1e6)  # the runner waits for something: time goes on
                 return
             due_us, order, course = heapq.heappop(self._due)
             if course.order != order or self._courses.get(course.launch.trial) is not course:
@@ -156,7 +157,8 @@ class Simulated(Executor):
         """Whether the scheduler judges its last report: not at max_step, nor where it diverged."""
         if course.next_rung is None or course.metric is None or step < course.next_rung:
             return False
-        if self._job.max_step is not None and step >= self._job.max_step:
+        limit = course.launch.max_step or self._job.max_step
+        if limit is not None and step >= limit:
             return False
         return course.end.outcome != "stopped"
 

@@ -7,22 +7,39 @@ worker actor is a supervisor with a name; nothing here knows Ray.
 from __future__ import annotations
 
 import secrets
+import shutil
 import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from caviar.execution import preload
+from caviar.execution import memory, preload, process
 from caviar.execution.birth import TrainingProcess, prepare_fork_server
 from caviar.execution.contract import TrialFiles
 from caviar.execution.logs import LogPump
-from caviar.execution.process import LAUNCH, RECALL, STOP
+from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
 from caviar.execution.resources import Resources
+from caviar.execution.tracebacks import format_stack
 from caviar.execution.training import not_trained
-from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, Entry, columns, pack, pack_launch
+from caviar.execution.watchdog import Verdict, Watchdog
+from caviar.execution.wire import (
+    BACK,
+    ENDED,
+    REPLACED,
+    REPORTS,
+    RUNG,
+    SET_UP,
+    STARTED,
+    TOLD,
+    Entry,
+    columns,
+    pack,
+    pack_launch,
+)
 from caviar.messages import Launch
 
 UNACKNOWLEDGED_ROWS = 500_000
@@ -38,7 +55,14 @@ Order = tuple[Any, ...]
 class Supervisor:
     """One training process and the trials that are in its hand."""
 
-    def __init__(self, pickled_job: bytes, *, resources: Resources, files: TrialFiles) -> None:
+    def __init__(
+        self,
+        pickled_job: bytes,
+        *,
+        resources: Resources,
+        files: TrialFiles,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="caviar-", ignore_cleanup_errors=True)
         self._job_file = str(Path(self._folder.name, "job.pickle"))
         preload.write_job(pickled_job, Path(self._job_file))
@@ -64,14 +88,27 @@ class Supervisor:
         self._returned_at = 0.0
         self._request = 0
         self._idle_births = 0
-        self._closed = False
+        self._clock = clock
+        """What a training process is given time by."""
+        self._watchdog = Watchdog(resources)
+        self._verdict: Verdict | None = None
+        """Why we end the training process."""
+        self._leaving = False
+        """Whether the training process has said that it is to be replaced."""
+        self._kernel = memory.KernelKills()
+        self._closed = threading.Event()
         self._broken: Exception | None = None
         """Why there can be no further training process."""
-        self._logs = LogPump(files.log)
+        self._logs = LogPump(files.log, settle=files.settle)
         prepare_fork_server(self._job_file, threads=resources.threads)
         self._training = self._bear()
-        for target in (self._send_orders, self._watch):
+        for target in (self._send_orders, self._watch, self._guard):
             threading.Thread(target=target, name=f"caviar{target.__name__}", daemon=True).start()
+
+    @property
+    def folder(self) -> str:
+        """What this machine keeps for as long as the supervisor and its training process live."""
+        return self._folder.name
 
     # --- the driver's side -------------------------------------------------------------------------
 
@@ -127,7 +164,7 @@ class Supervisor:
     def close(self) -> None:
         """End the training process and everything that it started."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
         self._training.end()
         self._logs.close()
@@ -135,7 +172,7 @@ class Supervisor:
 
     def _wait(self, resend: bool, interval_s: float, hold_s: float) -> None:
         deadline = time.monotonic() + hold_s
-        while not (resend or self._urgent or self._nudged or self._closed):
+        while not (resend or self._urgent or self._nudged or self._closed.is_set()):
             now = time.monotonic()
             until = min(deadline, self._returned_at + interval_s) if self._fresh else deadline
             if until <= now:
@@ -165,6 +202,8 @@ class Supervisor:
                     if len(back) < count:
                         self._orders.append((RECALL, count - len(back)))
                 case _:
+                    if order[0] == ANSWER:
+                        self._watchdog.answered(self._clock())
                     self._orders.append(order)
         self._feed()
 
@@ -180,13 +219,14 @@ class Supervisor:
                 self._queue.popleft()
                 self._handed[launch.trial] = launch
             self._orders.append((LAUNCH, [pack_launch(launch) for launch in launches]))
+            self._watchdog.handed(self._clock())
         self._changed.notify_all()
 
     def _send_orders(self) -> None:
         while True:
             with self._changed:
                 while not self._orders:
-                    if self._closed:
+                    if self._closed.is_set():
                         return
                     self._changed.wait()
                 order, training = self._orders.popleft(), self._training
@@ -206,9 +246,9 @@ class Supervisor:
         """Take what the training process sends; when it is gone, see to its trial and start another."""
         while True:
             with self._changed:
-                while self._rows_waiting > UNACKNOWLEDGED_ROWS and not self._closed:
+                while self._rows_waiting > UNACKNOWLEDGED_ROWS and not self._closed.is_set():
                     self._changed.wait()
-                if self._closed:
+                if self._closed.is_set():
                     return
             try:
                 entries = self._training.connection.recv()
@@ -219,6 +259,7 @@ class Supervisor:
 
     def _gather(self, entries: list[Entry]) -> None:
         with self._changed:
+            now = self._clock()
             for entry in entries:
                 kind = entry[0]
                 if kind == REPORTS:
@@ -237,40 +278,96 @@ class Supervisor:
                     for trial in entry[1]:
                         self._handed.pop(trial, None)
                     self._urgent = True
-            self._fresh.extend(entries)
+                elif kind == REPLACED:
+                    self._leaving = True
+                self._watchdog.heard(entry, now, in_hand=bool(self._handed))
+            self._fresh.extend(entry for entry in entries if entry[0] not in (SET_UP, TOLD))
             if self._running is None and not self._handed:
                 self._urgent = True  # it has nothing to do
             self._changed.notify_all()
 
     def _replace(self) -> None:
-        cause = self._training.bury()
+        cause = f"its training process {self._training.bury()}"
+        if self._training.killed:
+            cause += self._kernel.verdict()
+        shutil.rmtree(process.scratch(self._job_file, self._training.pid), ignore_errors=True)
         with self._changed:
-            if self._closed:
+            if self._closed.is_set():
                 return
             self._orders.clear()
             self._queue.extendleft(reversed(self._handed.values()))
             self._handed.clear()
-            victim, step = self._running, self._running_step
-            self._running = None
-            if victim is None and not (self._one_trial_each and self._training.returned):
+            if self._running is not None:
+                self._fresh.append(self._end_of(self._running, cause))
+                self._urgent = True
+            elif not self._accounted_for():
                 self._idle_births += 1
                 if self._idle_births >= BIRTHS_WITHOUT_A_TRIAL and self._queue:
-                    victim, step = self._queue.popleft(), 0
-            if victim is not None:
-                reason = f"its training process {cause}"
-                ids = (time.time_ns() // 1000, victim.trial, victim.attempt, step)
-                self._fresh.append((ENDED, *ids, "failed", reason, reason, None, None, None))
-                self._urgent = True
+                    reason = self._verdict.reason if self._verdict else cause
+                    self._fresh.append(not_trained(self._queue.popleft(), outcome="failed", reason=reason))
+                    self._urgent = True
+            self._running, self._verdict, self._leaving = None, None, False
             training = self._bear()
             self._training.connection.close()
             self._training = training
             self._feed()
 
+    def _accounted_for(self) -> bool:
+        """Whether there is a reason why the training process ended without a trial."""
+        if self._verdict is not None:  # for a trial whose end had been sent
+            return self._verdict.attempt is not None
+        return self._leaving or (self._one_trial_each and self._training.returned)
+
+    def _end_of(self, victim: Launch, cause: str) -> Entry:
+        """How a trial ends with its training process."""
+        attempt, now_us = (victim.trial, victim.attempt), time.time_ns() // 1000
+        outcome, reason, error = "failed", cause, cause
+        verdict = self._verdict
+        if verdict is not None:
+            reason, error = verdict.reason, format_stack(self._training.words) or verdict.reason
+            if verdict.attempt != attempt:  # the end of the one before had been sent, and this one had begun
+                outcome = "lost"
+                reason = error = f"ended with its training process, which had been ended before: {verdict.reason}"
+            else:
+                self._logs.note(victim.trial, f"ended: {verdict.reason}")
+        decided = self._watchdog.decided(attempt, now_us)
+        if decided is not None and outcome == "failed":  # the decision counts, not what the function made of it
+            return (*decided[:7], error, *decided[8:])
+        return (ENDED, now_us, *attempt, self._running_step, outcome, reason, error, None, None, None)
+
     def _bear(self) -> TrainingProcess:
+        self._watchdog.born()
         mark = b"\0caviar:%s:" % secrets.token_hex(8).encode()
         training = TrainingProcess(self._job_file, log_mark=mark)
         self._logs.attach(training.output, mark)
         return training
+
+    # --- limits --------------------------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        """Look again and again whether the training process is still within its limits."""
+        while not self._closed.wait(self._watchdog.tick_s):
+            self._kernel.look(time.monotonic())
+            with suppress(OSError):  # no descriptors left, say: then the next look
+                self._look()
+
+    def _look(self) -> None:
+        with self._changed:
+            training = self._training
+            verdict = self._watchdog.due(self._clock())
+            if verdict is not None and training.connection.poll():  # there is word of it, only not taken yet
+                return
+        verdict = verdict or self._watchdog.too_large(
+            lambda: memory.used_bytes(training.pid), lambda: memory.used_exactly_bytes(training.pid)
+        )
+        if verdict is None:
+            return
+        with self._changed:
+            attempt = (self._running.trial, self._running.attempt) if self._running is not None else None
+            if self._training is not training or attempt != verdict.attempt:
+                return
+            self._verdict = verdict
+        training.end_with_words()
 
 
 def _row_count(entries: list[Entry]) -> int:

@@ -1,4 +1,4 @@
-"""How the errors of training functions are told: in one line, and in full."""
+"""How the errors of training functions are told, in one line and in full; and where one is that does not end."""
 
 from __future__ import annotations
 
@@ -26,3 +26,23 @@ def format_error(error: BaseException) -> str:
         [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
     )
     return "".join(told.format())
+
+
+def format_stack(dumped: str) -> str:
+    """What faulthandler wrote of all threads, the main thread first, without what is caviar's own."""
+    threads: list[str] = []
+    for block in dumped.strip().split("\n\n"):
+        frames: list[str] = []
+        for frame in block.splitlines()[1:]:
+            ours = frame.startswith(f'  File "{_OURS}')
+            if ours and frame.endswith(" in run_attempt"):
+                break  # what is further out is the same for every trial
+            if ours and frame.endswith(" in listen"):
+                frames = []  # our second thread
+                break
+            if not ours:
+                frames.append(frame)
+        if frames:
+            threads.append("\n".join(frames))
+    titles = ["Its main thread, most recent call first:"] + ["Another thread:"] * len(threads)
+    return "\n\n".join(f"{title}\n{text}" for title, text in zip(titles, reversed(threads), strict=False))

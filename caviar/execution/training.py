@@ -15,7 +15,7 @@ from typing import Any
 from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
 from caviar.execution.tracebacks import format_error, one_line
-from caviar.execution.wire import ENDED, RUNG, SAVED, Entry, Row, Run
+from caviar.execution.wire import ENDED, RUNG, SAVED, SET_UP, TOLD, Entry, Row, Run
 from caviar.messages import LAST_STEP, RESERVED_METRICS, Launch
 
 
@@ -37,6 +37,9 @@ class Link(ABC):
     @abstractmethod
     def tell(self, entry: Entry) -> None:
         """Send an entry, after every report so far."""
+
+    def note(self, entry: Entry) -> None:
+        """Take an entry that matters only to those who watch over the training function, and is in no hurry."""
 
     @abstractmethod
     def ask(self, trial: Trial, entry: Entry) -> None:
@@ -84,7 +87,8 @@ class Trial:
         self._job = job
         self._link = link
         self._shared = shared
-        self._max_step = LAST_STEP if job.max_step is None else job.max_step
+        limit = job.max_step if launch.max_step is None else launch.max_step
+        self._max_step = LAST_STEP if limit is None else limit
         self._minimize = job.minimize
         self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
@@ -147,7 +151,7 @@ class Trial:
     @property
     def max_step(self) -> int | None:
         """The step at which the trial is complete; None: it ends when the function returns."""
-        return self._job.max_step
+        return None if self._max_step == LAST_STEP else self._max_step
 
     @property
     def restored(self) -> Path | None:
@@ -261,9 +265,7 @@ class Trial:
         else:
             outcome = "returned"
         self._ending, self._halted = (outcome, reason), True  # a thread that it left running may go on to report
-        now_us = time_ns() // 1000
-        ids = (self.id, self.attempt, self._step)
-        return (ENDED, now_us, *ids, outcome, reason, trace, self._value, self._best, self._best_step)
+        return (ENDED, *self._end_so_far(outcome, reason, trace))
 
     # --- inside ------------------------------------------------------------------------------------
 
@@ -276,7 +278,14 @@ class Trial:
     def _end(self, outcome: str, reason: str | None) -> None:
         self._ending = (outcome, reason)
         self._halted = True
+        told = (outcome, reason) if outcome != "returned" or self._metric_seen else ("failed", self._no_metric())
+        self._link.note((TOLD, *self._end_so_far(*told, None)))
         raise TrialStopped(reason or "the trial has reached max_step")
+
+    def _end_so_far(self, outcome: str, reason: str | None, trace: str | None) -> tuple[Any, ...]:
+        """The fields of `AttemptEnded`."""
+        ids = (time_ns() // 1000, self.id, self.attempt, self._step)
+        return (*ids, outcome, reason, trace, self._value, self._best, self._best_step)
 
     @property
     def _metric_seen(self) -> bool:
@@ -358,6 +367,8 @@ def run_attempt(
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in setup fails the trial as well
             return not_trained(launch, outcome="failed", reason=f"setup: {one_line(error)}", error=error)
+        if job.setup is not None:
+            link.note((SET_UP, launch.trial, launch.attempt))
     trial = Trial(launch, job=job, link=link, shared=shared[0])
     link.attend(trial)
     try:
@@ -368,6 +379,7 @@ def run_attempt(
         return trial.ended(error)
     finally:
         link.attend(None)
+        job.files.settle(launch.trial)
     return trial.ended(None)
 
 

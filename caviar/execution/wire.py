@@ -11,6 +11,12 @@ The first item of an entry says what it is:
     SAVED    time_us, trial, attempt, step
     ENDED    the fields of `AttemptEnded`, in order
     BACK     trials that were in hand and are given back unstarted
+    REPLACED time_us, why the training process ends between two trials, to be replaced
+
+Two more are for the supervisor alone:
+
+    SET_UP   trial, attempt: `setup` has run, and the training function begins
+    TOLD     the fields of `AttemptEnded` if the function, which was just told to end, does so
 """
 
 from __future__ import annotations
@@ -21,9 +27,18 @@ from typing import Any
 
 import numpy as np
 
-from caviar.messages import AttemptEnded, Checkpointed, Event, Launch, Reports, RungReached, TrialStarted
+from caviar.messages import (
+    AttemptEnded,
+    Checkpointed,
+    Event,
+    Launch,
+    ProcessReplaced,
+    Reports,
+    RungReached,
+    TrialStarted,
+)
 
-REPORTS, STARTED, RUNG, SAVED, ENDED, BACK = range(6)
+REPORTS, STARTED, RUNG, SAVED, ENDED, BACK, REPLACED, SET_UP, TOLD = range(9)
 
 Entry = tuple[Any, ...]
 Row = tuple[float, ...]
@@ -123,6 +138,8 @@ def event(entry: Entry, worker: str) -> Event | None:
         return Checkpointed(*entry[1:])
     if kind == ENDED:
         return AttemptEnded(*entry[1:])
+    if kind == REPLACED:
+        return ProcessReplaced(entry[1], worker, entry[2])
     return None
 
 
@@ -140,4 +157,5 @@ def pack_launch(launch: Launch) -> tuple[Any, ...]:
         launch.seed,
         launch.next_rung,
         launch.checkpoint,
+        launch.max_step,
     )

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.execution.contract import TrialFiles
+from caviar.execution.heartbeat import CutOff
 from caviar.execution.supervisor import Order, Supervisor
-from caviar.messages import AttemptEnded, Event, Launch, TrialStarted
+from caviar.execution.tracebacks import one_line
+from caviar.messages import SCRATCH, AttemptEnded, Event, Launch, TrialStarted
 
 FOLDER_S = 5.0
 """How long a new folder may take to be seen on every node."""
+
+END_S = 20.0
+"""How long a worker that is cut off may take to end what it started."""
 
 
 class WorkerActor:
     """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
 
-    def __init__(self, name: str, pickled_job: bytes, parts: bytes) -> None:
+    def __init__(self, name: str, pickled_job: bytes, parts: bytes, cut_off_s: float) -> None:
         self._name = name
         resources, files = cloudpickle.loads(parts)
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
+        os.environ[SCRATCH] = self._supervisor.folder
+        self._cut_off = CutOff(cut_off_s, self._end)
 
     def __repr__(self) -> str:
         return self._name
 
     def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
-        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder."""
-        if orders and self._unseen is not None:
-            self._probe(self._unseen)
-            self._unseen = None
-        return self._supervisor.exchange(number, orders, **kwargs)
+        """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
+        where it does not reach the object store now."""
+        self._cut_off.heard()
+        try:
+            if orders and self._unseen is not None:
+                self._probe(self._unseen)
+                self._unseen = None
+            return self._supervisor.exchange(number, orders, **kwargs)
+        finally:
+            self._cut_off.heard()
 
     def nudge(self) -> None:
         """See `Supervisor.nudge`."""
@@ -46,16 +63,49 @@ class WorkerActor:
         """See `Supervisor.close`."""
         self._supervisor.close()
 
+    def _end(self) -> None:
+        """End this worker, without Ray: it may be the one that is gone."""
+        print(f"{self._name}: no word from the driver any more: it ends itself", file=sys.stderr, flush=True)
+        last = threading.Timer(END_S, os._exit, [1])
+        last.daemon = True
+        last.start()
+        with suppress(Exception):
+            self._supervisor.close()
+        os._exit(1)
+
     @staticmethod
     def _probe(files: TrialFiles) -> None:
         deadline = time.monotonic() + FOLDER_S
-        while not files.visible():
+        node = socket.gethostname()
+        while True:
+            outage: OutageError | None = None
+            try:
+                if files.visible():
+                    return
+            except OutageError as error:
+                outage = error
+            except FolderError as error:
+                raise FolderError(f"node {node}: {error}") from error
             if time.monotonic() > deadline:
+                if outage is not None:
+                    raise outage
                 raise FolderError(
-                    f"node {socket.gethostname()} does not see the sweep folder: "
-                    "put it where every node that trains sees it, on NFS for instance"
+                    f"node {node} does not see the sweep folder: put it where every node that trains sees it, "
+                    "on NFS for instance"
                 )
             time.sleep(0.1)
+
+
+def cause_of_death(error: Exception) -> str:
+    """What Ray says of an actor that is no more, in a few words."""
+    text = str(error)
+    if getattr(error, "actor_init_failed", False):  # our own error, below Ray's traceback
+        return f"it could not begin: {text.splitlines()[-1].strip()}"
+    found = re.search(r"The actor is dead because (.+?)\.( |$)", text, re.MULTILINE)
+    if found is None:
+        return one_line(error)
+    kind = re.search(r"Worker exit type: (\w+)", text)
+    return found[1] + (f" ({kind[1]})" if kind and kind[1] != "SYSTEM_ERROR" else "")
 
 
 @dataclass(slots=True, eq=False)
@@ -85,12 +135,25 @@ class Worker:
     """The last step heard of."""
     recalling: bool = False
     """Whether it has been asked to give trials back."""
-    unreachable_since: float | None = None
+    asked_s: float = 0.0
+    """When that exchange began, by the driver's `AwakeClock`."""
+    unreachable_s: float | None = None
+    """Since when Ray does not get that exchange through, or its reply, by that clock."""
+    to_repeat: bool = False
+    """Whether that exchange is to be tried again."""
+    failed_starts: int = 0
+    """How many there were in its place before it, in a row, that never replied."""
 
     @property
     def in_hand(self) -> int:
         """How many trials it has not begun."""
         return len(self.trials) - len(self.started)
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long it has owed a reply. Before its first one it owes none, as long as it cannot be told from
+        one that waits for its place."""
+        since_s = self.asked_s if self.ready else self.unreachable_s
+        return now_s - since_s if self.waiting and since_s is not None else 0.0
 
     def note(self, happened: Event) -> float | None:
         """Keep the picture up to date. Returns how many seconds a trial took that has just ended."""

@@ -62,6 +62,9 @@ class AshaJudge(Judge):
     def rung_after(self, trial: int, rung: int) -> int | None:
         return self._rungs.after(rung)
 
+    def extend(self, max_step: int | None) -> None:
+        self._rungs.extend(max_step)
+
     def decide(self, trial: int, rung: int, loss: float) -> Verdict:
         seen = self._seen.get(rung)
         # among the best k, itself counted: fewer than k of the others are lower, so the k-th of them is not

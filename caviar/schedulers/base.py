@@ -39,6 +39,10 @@ class Judge(ABC):
     def observe(self, trial: int, rung: int, loss: float) -> None:
         """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung."""
 
+    def extend(self, max_step: int | None) -> None:
+        """Trials train up to this step from now on: rungs may follow those that there were. What was seen at a
+        rung goes on to count."""
+
     def forget(self, trial: int) -> None:
         """The trial ended: drop what only a running trial needs. What other trials are compared with stays."""
 

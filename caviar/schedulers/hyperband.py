@@ -47,7 +47,8 @@ class Hyperband(Scheduler):
 
     ``grace_steps``: no trial stops before this step. ``reduction_factor``: above 1, not necessarily whole, as in
     `Asha`. ``brackets``: how many to use, the most eager first; None: all. Wrong arguments raise `UsageError`, and
-    so do a missing max_step and more brackets than max_step allows.
+    so do a missing max_step and more brackets than max_step allows. A sweep that is extended to further steps
+    keeps the brackets that it has.
 
     Source: Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to
     Hyperparameter Optimization", JMLR 18(185), 2018; asynchronous as in the ASHA paper, arXiv:1810.05934.

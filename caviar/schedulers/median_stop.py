@@ -83,6 +83,9 @@ class MedianStopJudge(Judge):
     def rung_after(self, trial: int, rung: int) -> int | None:
         return self._rungs.after(rung)
 
+    def extend(self, max_step: int | None) -> None:
+        self._rungs.extend(max_step)
+
     def decide(self, trial: int, rung: int, loss: float) -> Verdict:
         averages = self._averages.get(rung)
         if averages is None or len(averages) < self._min_trials:

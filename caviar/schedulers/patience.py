@@ -62,6 +62,9 @@ class PatienceJudge(Judge):
     def rung_after(self, trial: int, rung: int) -> int | None:
         return self._rungs.after(rung)
 
+    def extend(self, max_step: int | None) -> None:
+        self._rungs.extend(max_step)
+
     def decide(self, trial: int, rung: int, loss: float) -> Verdict:
         return Verdict.STOP if self._count(trial, loss)[1] >= self._patience else Verdict.CONTINUE
 

@@ -51,6 +51,9 @@ class Rungs(Protocol):
     def after(self, rung: int) -> int | None:
         """The rung that follows ``rung``, or None: there is none. ``rung`` must be one of them."""
 
+    def extend(self, max_step: int | None) -> None:
+        """Trials train up to this step now: there may be further rungs."""
+
 
 class ListedRungs:
     """Exactly these rungs."""
@@ -63,6 +66,9 @@ class ListedRungs:
 
     def after(self, rung: int) -> int | None:
         return self._after[rung]
+
+    def extend(self, max_step: int | None) -> None:
+        pass
 
 
 class GeometricRungs:
@@ -77,14 +83,19 @@ class GeometricRungs:
     def __init__(self, grace_steps: int, reduction_factor: float, *, max_step: int | None) -> None:
         self._grace_steps = grace_steps
         self._reduction_factor = reduction_factor
+        self.extend(max_step)
+
+    def extend(self, max_step: int | None) -> None:
         self._limit = math.inf if max_step is None else max_step
-        self.first: int | None = grace_steps if grace_steps < self._limit else None
+        self.first: int | None = self._grace_steps if self._grace_steps < self._limit else None
         # rungs are found as they are asked for: without a max_step there is no last one
         self._after: dict[int, int | None] = {}
         self._top = self.first
         self._power = 0
 
     def after(self, rung: int) -> int | None:
+        if rung >= self._limit:  # one of a limit that was lowered since
+            return None
         while self._top is not None and self._top <= rung:
             self._power += 1
             below = self._top
@@ -99,12 +110,16 @@ class GeometricRungs:
 class RegularRungs:
     """Rungs at ``grace_steps`` and then every ``every`` steps, below ``max_step`` (None: without end)."""
 
-    __slots__ = ("_every", "_limit", "first")
+    __slots__ = ("_every", "_grace_steps", "_limit", "first")
 
     def __init__(self, grace_steps: int, every: int, *, max_step: int | None) -> None:
+        self._grace_steps = grace_steps
         self._every = every
+        self.extend(max_step)
+
+    def extend(self, max_step: int | None) -> None:
         self._limit = math.inf if max_step is None else max_step
-        self.first: int | None = grace_steps if grace_steps < self._limit else None
+        self.first: int | None = self._grace_steps if self._grace_steps < self._limit else None
 
     def after(self, rung: int) -> int | None:
         following = rung + self._every

@@ -1,23 +1,27 @@
 """Checkpoints and logs of trials, from within the training process.
 
-A checkpoint is written in `.tmp`, brought to the disk, marked with a list of its files, and only then renamed to
-its place: it is there as a whole or not at all. This file is loaded in every training process, so it imports
-little.
+A checkpoint is written into a draft, marked with a list of its files, and only then published: it is there as a
+whole or not at all. This file is loaded in every training process, so it imports little.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
-import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from caviar.errors import FolderError, UsageError
-from caviar.store.files import read_plain
+from caviar.errors import FolderError, OutageError, UsageError
+from caviar.store.files import is_within
 from caviar.store.layout import SweepFolder
+from caviar.store.place import Place, Url, absolute, place
 from caviar.store.strict_json import is_whole, parse_object
 
 MARKER = "_checkpoint.json"
@@ -27,50 +31,99 @@ _LONGEST_NAME = 1024
 """Of a file in a checkpoint; systems allow for little more."""
 
 
+PATIENCE_S = 600.0
+"""So long a trial waits for an object store that is out of reach, before it fails for that."""
+
+PAUSE_S = 1.0
+
+REMOVERS = 8
+"""So many superseded checkpoints are removed side by side, where that takes a while."""
+
+_log = logging.getLogger(__name__)
+
+_Found = TypeVar("_Found")
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
     """Where the trials of one sweep leave files. Pickles: it travels to workers with the job."""
 
     folder_path: str
+    settings: Mapping[str, str] | None = field(default=None, repr=False)
+    """How to reach an object store, secrets among it: workers may run where the driver's environment is not. Kept
+    in memory and on the wire, and nowhere in the sweep folder. None: as each process's environment says."""
+
+    @classmethod
+    def of(cls, path: Place) -> CheckpointFiles:
+        """The files of the sweep in ``path``, for processes that have another current folder and environment."""
+        if isinstance(path, Url):
+            from caviar.store.connection import settings  # loads obstore
+
+            return cls(path, settings(path))
+        return cls(str(absolute(path)))
 
     @property
     def _folder(self) -> SweepFolder:
-        return SweepFolder(Path(self.folder_path))
+        return SweepFolder(place(self.folder_path), settings=self.settings)
 
     def visible(self) -> bool:
-        """Whether this machine sees the sweep folder."""
-        return self._folder.sweep_json.exists()
+        """Whether this machine sees the sweep folder. `OutageError` where that cannot be told now."""
+        folder = self._folder
+        try:
+            return folder.storage.exists(folder.sweep_json)
+        except PermissionError as error:
+            raise FolderError(f"{folder}: cannot be read: {error.strerror}") from error
 
     def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
         """The folder of a committed checkpoint, by its (attempt, step).
 
         Raises `FolderError` where it is missing, or a file that its marker lists is missing or has another size.
         """
-        attempt, step = checkpoint
-        path = self._folder.checkpoint(trial, attempt, step)
+
+        def restore() -> Path:
+            self._check(trial, checkpoint)
+            folder = self._folder
+            return folder.storage.fetch(folder.checkpoint(trial, *checkpoint))
+
+        return _patiently(restore)
+
+    def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None:
+        """Why a checkpoint that was committed cannot be restored; None: it can, as far as sizes tell.
+        `OutageError` where that cannot be told now."""
         try:
-            sizes_bytes = parse_object(read_plain(path / MARKER)).get("sizes_bytes")
+            self._check(trial, checkpoint)
+        except FolderError as error:
+            return str(error)
+        return None
+
+    def _check(self, trial: int, checkpoint: tuple[int, int]) -> None:
+        storage, where = self._folder.storage, self._folder.where
+        key = self._folder.checkpoint(trial, *checkpoint)
+        if not storage.is_within(key, key):
+            raise FolderError(f"{where(key)}: is reached through a link, which leads out of where checkpoints lie")
+        marker = f"{key}/{MARKER}"
+        try:
+            sizes_bytes = parse_object(storage.read(marker)).get("sizes_bytes")
         except (FileNotFoundError, NotADirectoryError):
-            raise FolderError(f"{path}: no such checkpoint") from None
-        except FolderError:
+            raise FolderError(f"{where(key)}: no such checkpoint") from None
+        except (OutageError, FolderError):
             raise
         except (OSError, ValueError) as error:
-            raise FolderError(f"{path / MARKER}: damaged: {error}") from error
+            raise FolderError(f"{where(marker)}: damaged: {error}") from error
         if not isinstance(sizes_bytes, dict) or not all(map(is_whole, sizes_bytes.values())):
-            raise FolderError(f"{path / MARKER}: damaged: sizes_bytes is no object of names and sizes")
-        inside = os.path.realpath(self._folder.path)
-        if os.path.realpath(path) != os.path.join(inside, os.path.relpath(path, self._folder.path)):  # noqa: PTH118
-            raise FolderError(f"{path}: is reached through a link, which leads out of where checkpoints lie")
+            raise FolderError(f"{where(marker)}: damaged: sizes_bytes is no object of names and sizes")
         for name, size_bytes in sizes_bytes.items():
-            if not _is_within(path, name):
-                raise FolderError(f"{path / MARKER}: damaged: {name!r:.80} is no file within the checkpoint")
+            if not (_is_name(name) and storage.is_within(f"{key}/{name}", key)):
+                raise FolderError(f"{where(marker)}: damaged: {name!r:.80} is no file within the checkpoint")
             try:
-                found_bytes = (path / name).stat().st_size
+                found_bytes = storage.size_bytes(f"{key}/{name}")
+            except OutageError:
+                raise
             except OSError as error:
-                raise FolderError(f"{path / name}: damaged: {error.strerror}") from error
+                raise FolderError(f"{where(f'{key}/{name}')}: damaged: {error.strerror}") from error
             if found_bytes != size_bytes:
-                raise FolderError(f"{path / name}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
-        return path
+                told = f"it has {found_bytes} bytes, and had {size_bytes}"
+                raise FolderError(f"{where(f'{key}/{name}')}: damaged: {told}")
 
     @contextmanager
     def checkpoint(self, trial: int, attempt: int, step: int) -> Iterator[Path]:
@@ -79,94 +132,85 @@ class CheckpointFiles:
 
         Raises `UsageError` where a file in it has the marker's name.
         """
-        temporary = self._folder.temporary("checkpoint")
-        temporary.mkdir()
+        folder = self._folder
+        key = folder.checkpoint(trial, attempt, step)
+        draft = folder.storage.draft(key)
         try:
-            yield temporary
-            _seal(temporary)
-            self._place(temporary, self._folder.checkpoint(trial, attempt, step))
+            yield draft
+            _mark(draft)
+            _patiently(lambda: folder.storage.publish(draft, key, marker=MARKER))
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            folder.storage.drop(draft)
             raise
 
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None:
-        """Remove a checkpoint that another has superseded; one that is gone already is no error."""
-        attempt, step = checkpoint
-        path = self._folder.checkpoint(trial, attempt, step)
-        aside = self._folder.temporary("discard")
-        try:
-            path.rename(aside)  # at once, so that nobody finds half of it
-        except FileNotFoundError:
-            return
-        shutil.rmtree(aside, ignore_errors=True)
-        for empty in (path.parent, path.parent.parent):
-            try:
-                empty.rmdir()
-            except OSError:
-                return
+        """Remove a checkpoint that another has superseded; one that is gone already is no error. Where removing
+        takes a while, it is done by and by."""
+        folder = self._folder
+        key = folder.checkpoint(trial, *checkpoint)
+        if folder.storage.look_s:
+            _removers().submit(_remove, folder, key)
+        else:
+            folder.storage.remove_folder(key)
 
     def log(self, trial: int) -> Path:
         """The file for what the trial prints; not made before it prints."""
-        path = self._folder.log(trial)
-        path.parent.mkdir(exist_ok=True)
-        return path
+        folder = self._folder
+        return folder.storage.appendable(folder.log(trial))
 
-    def _place(self, temporary: Path, path: Path) -> None:
-        while True:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.rename(path)
-                break
-            except FileNotFoundError:
-                if not temporary.exists():
-                    raise
-                # `discard` removed the attempt's empty folder in this very moment: make it again
-            except OSError:
-                if not path.exists():
-                    raise
-                aside = self._folder.temporary("discard")
-                path.rename(aside)
-                temporary.rename(path)
-                shutil.rmtree(aside, ignore_errors=True)
-                break
-        for parent in (path.parent, path.parent.parent, self._folder.checkpoints_folder):
-            _sync(parent)
+    def settle(self, trial: int) -> None:
+        """An attempt of the trial has ended, or its log is closed for now, in this process: what it printed goes
+        to the sweep folder, and copies of its checkpoints go. Never fails."""
+        if "://" not in self.folder_path:
+            return  # all is where it belongs, and this is called for every trial
+        folder = self._folder
+        folder.storage.settle(folder.log(trial))
+        folder.storage.settle(f"{folder.checkpoints_folder}/{trial}")
 
 
-def _seal(folder: Path) -> None:
-    """Bring everything in a folder to the disk, then the marker that lists it."""
-    if (folder / MARKER).exists():
+@functools.cache
+def _removers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REMOVERS, thread_name_prefix="caviar-remover")
+
+
+def _remove(folder: SweepFolder, key: str) -> None:
+    try:
+        folder.storage.remove_folder(key)
+    except OSError as error:
+        _log.warning("cannot remove %s, and leave it: %s", error.filename, error.strerror)
+
+
+def _patiently(action: Callable[[], _Found]) -> _Found:
+    """Try until the place can be reached: training must not be lost because an object store is away."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return action()
+        except OutageError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def _mark(draft: Path) -> None:
+    """Write the marker that lists what is in a draft."""
+    if (draft / MARKER).exists():
         raise UsageError(f"a checkpoint must not hold a file named {MARKER}: caviar writes one")
-    sizes_bytes: dict[str, int] = {}
-    for place, _, names in os.walk(folder, topdown=False):
+    sizes_bytes = {}
+    for inner, _, names in os.walk(draft):
         for name in names:
-            path = Path(place, name)
-            if not _is_within(folder, path.relative_to(folder).as_posix()):
+            path = Path(inner, name)
+            if not is_within(draft, path):
                 raise UsageError(
                     f"a checkpoint must be whole by itself, but {name} is a link that leads out of it"
                 )
             if path.is_file():
-                sizes_bytes[path.relative_to(folder).as_posix()] = _sync(path)
-        _sync(Path(place))
-    marker = folder / MARKER
-    marker.write_text(json.dumps({"format": 1, "sizes_bytes": sizes_bytes}), encoding="utf-8")
-    _sync(marker)
-    _sync(folder)
+                sizes_bytes[path.relative_to(draft).as_posix()] = path.stat().st_size
+    content = {"format": 1, "sizes_bytes": sizes_bytes}
+    (draft / MARKER).write_text(json.dumps(content), encoding="utf-8")
 
 
-def _is_within(folder: Path, name: str) -> bool:
-    """Whether a name, whoever wrote it, stands for something in this folder, also when links are followed."""
+def _is_name(name: str) -> bool:
+    """Whether a name, whoever wrote it, is that of something below a folder."""
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\0" in name or len(name) > _LONGEST_NAME:
-        return False
-    return Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
-
-
-def _sync(path: Path) -> int:
-    """Bring a file or a folder's names to the disk; returns its size in bytes."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-        return os.fstat(opened).st_size
-    finally:
-        os.close(opened)
+    return bool(parts) and not (name.startswith("/") or ".." in parts or "\0" in name or len(name) > _LONGEST_NAME)

@@ -11,13 +11,15 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from itertools import chain
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
-from caviar.messages import Recorded
+from caviar.messages import LAST_STEP, Recorded
 from caviar.space import Space
+from caviar.store.declaration import declared_mistake
 from caviar.store.strict_json import check_depth, is_whole, parse_object
-from caviar.trial import TrialState
+from caviar.trial import MAX_TRIALS, TrialState
 
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 """Words for what JSON has no numbers for."""
@@ -38,6 +40,7 @@ _TYPES: Mapping[Any, frozenset[type]] = {
     type(None): frozenset({type(None)}),
 }
 _FLOATS = frozenset({float, type(None)})
+_NONE = frozenset({type(None)})
 _OBJECT = frozenset({dict})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _ENDS = frozenset(state.value for state in TrialState if state.final)
@@ -49,11 +52,21 @@ def _types(hint: Any) -> frozenset[type]:
     return frozenset().union(*(_TYPES.get(part, _OBJECT) for part in parts))
 
 
-_FIELDS = {
-    kind: {name: _types(hint) for name, hint in hints.items() if name not in ("time_us", "kind", *COLUMNS_OF)}
-    for kind, hints in _HINTS.items()
-}
+def _fields(kind: type[Recorded]) -> dict[str, frozenset[type]]:
+    hints = _HINTS[kind.kind]
+    named = [field for field in fields(cast(Any, kind)) if field.name not in ("time_us", *COLUMNS_OF)]
+    # an earlier version did not write what has a default now
+    return {
+        field.name: _types(hints[field.name]) | (_NONE if field.default is not MISSING else frozenset())
+        for field in named
+    }
+
+
+_FIELDS = {kind.kind: _fields(kind) for kind in Recorded.__subclasses__()}
 """For each kind the fields of its data, and the types that they may have."""
+
+FLOATS = {kind: tuple(name for name, types in own.items() if float in types) for kind, own in _FIELDS.items()}
+"""For each kind the fields that are numbers, which may be words of `NON_FINITE`."""
 
 
 class EventDataError(ValueError):
@@ -80,6 +93,20 @@ def parse_rows(texts: Sequence[str]) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         pass  # row by row it is plain which one is to blame
     return [_blame(row, parse_object, text) for row, text in enumerate(texts)]
+
+
+def check_rows(data: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> None:
+    """Check all fields of the data of many events, which `parse_rows` parsed. Raises `EventDataError`."""
+    rows_of: dict[str, list[int]] = {}
+    for row, kind in enumerate(kinds):
+        rows_of.setdefault(kind, []).append(row)
+    for kind, rows in rows_of.items():
+        of_kind = [data[row] for row in rows]
+        for name in _FIELDS.get(kind, ()):
+            try:
+                field(of_kind, kind, name)
+            except EventDataError as error:
+                raise EventDataError(rows[error.row], str(error)) from None
 
 
 def field(data: Sequence[Mapping[str, Any]], kind: str, name: str) -> list[Any]:
@@ -131,6 +158,9 @@ def _check(column: Sequence[Any], kind: str, name: str) -> None:
                 raise ValueError(f"{name} is {_shown(value)}")
     if float in allowed and not types <= _FLOATS:
         _check_numbers(name, column)
+    if allowed == _OBJECT and name != "params":  # whose values are scalars
+        for value in column:
+            check_depth(value)
     if name in _RULES:
         _RULES[name](column)
 
@@ -148,8 +178,11 @@ def _check_numbers(name: str, column: Iterable[Any]) -> None:
 
 
 def _check_params(column: Sequence[dict[str, Any]]) -> None:
-    if not set(map(type, chain.from_iterable(map(dict.values, column)))) <= _SCALARS:
+    values = list(chain.from_iterable(map(dict.values, column)))
+    if not set(map(type, values)) <= _SCALARS:
         raise ValueError("params has a value that is a list or an object")
+    if not all(map(math.isfinite, [value for value in values if type(value) is float])):
+        raise ValueError("params has a number that is not finite")
 
 
 def _check_status(column: Sequence[str]) -> None:
@@ -163,9 +196,32 @@ def _check_space(column: Sequence[Mapping[str, Any]]) -> None:
         Space.from_dict(space)  # its error is a ValueError too
 
 
+def _check_changes(column: Sequence[Mapping[str, Any]]) -> None:
+    """What amends sweep.json keeps to the rules of sweep.json."""
+    for changes in column:
+        mistake = declared_mistake(changes)
+        if mistake is not None:
+            raise ValueError(f"changes: {mistake}")
+
+
+def _check_trials(column: Sequence[int]) -> None:
+    for value in column:
+        if not 1 <= value <= MAX_TRIALS:
+            raise ValueError(f"trials is {value}, not a number from 1 to {MAX_TRIALS}")
+
+
+def _check_max_step(column: Sequence[int | None]) -> None:
+    for value in column:
+        if value is not None and not 1 <= value <= LAST_STEP:
+            raise ValueError(f"max_step is {value}, not a step from 1 on")
+
+
 _RULES: Mapping[str, Callable[[Any], None]] = {
     "params": _check_params,
     "status": _check_status,
     "space": _check_space,
+    "changes": _check_changes,
+    "trials": _check_trials,
+    "max_step": _check_max_step,
 }
 """What fields of these names must keep to beyond their types."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
+from collections.abc import Sequence
 
 from caviar.errors import FencedError
 from caviar.store import segment
-from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.segment import Segment
 
@@ -15,16 +14,12 @@ from caviar.store.segment import Segment
 class Fence:
     """Every create of one driver. A name that turns out to be another driver's fences this one off, for good."""
 
-    def __init__(self, folder: SweepFolder, files: Files) -> None:
+    def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self.files = files
+        self.storage = folder.storage
         self.nonce = secrets.token_hex(16)
         self.closed = False
         """Whether another driver took over."""
-
-    def create(self, path: Path, data: bytes) -> None:
-        """`Files.create`, with a temporary of this sweep."""
-        self.files.create(path, data, temporary=self.folder.temporary("create"))
 
     def check(self) -> None:
         """Raise `FencedError` if another driver took over."""
@@ -38,8 +33,14 @@ class Fence:
 
     def read(self, commit: int) -> Segment:
         """A commit of anybody's."""
-        path = self.folder.hot(commit)
-        return segment.decode(path, self.files.read(path))
+        key = self.folder.hot(commit)
+        return segment.decode(self.folder.where(key), self.storage.read(key))
+
+    def read_all(self, commits: Sequence[int]) -> list[Segment]:
+        """Several commits of anybody's."""
+        keys = [self.folder.hot(commit) for commit in commits]
+        contents = zip(keys, self.storage.read_many(keys), strict=True)
+        return [segment.decode(self.folder.where(key), data) for key, data in contents]
 
     def read_own(self, commit: int) -> Segment | None:
         """A commit of ours, or None where there is none yet; `FencedError` where it is another driver's."""

@@ -1,7 +1,8 @@
-"""The file-system operations that the recorder's promises rest on, and `create`, the primitive built from them.
+"""Every operation on the file system that the store makes, and `create`, the primitive built from them.
 
-They are methods of one small class, so that a test can stand between the recorder and the disk: stop at any
-single operation, fail it, or drop what was not synced.
+They are methods of one small class, so that a test can stand between the store and the disk: stop at any single
+operation, fail it, or drop what was not synced. Nothing else of the store touches the file system (but for what is
+in a checkpoint, which the training function writes itself), so a class with the same operations on memory will do.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -23,6 +25,10 @@ class Files:
     def make_folder(self, path: Path) -> None:
         """Make one folder, which must not exist."""
         path.mkdir()
+
+    def make_folders(self, path: Path) -> None:
+        """Make a folder and those above it, where they do not exist."""
+        path.mkdir(parents=True, exist_ok=True)
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a new file and bring it to the disk. A name that is taken raises `FileExistsError`."""
@@ -47,25 +53,61 @@ class Files:
         """Remove a name; one that is gone already is no error."""
         path.unlink(missing_ok=True)
 
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder that is empty."""
+        path.rmdir()
+
     def remove_tree(self, path: Path) -> None:
         """Remove a folder with all that it holds, as far as that is possible."""
         shutil.rmtree(path, ignore_errors=True)
 
     def sync_folder(self, path: Path) -> None:
         """Bring a folder's names to the disk."""
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(path)
+
+    def sync_file(self, path: Path) -> None:
+        """Bring the content of a file that is there to the disk."""
+        _sync(path)
 
     def names(self, path: Path) -> list[str]:
         """The names in a folder, in no order."""
         return os.listdir(path)  # noqa: PTH208 - the names alone: thousands of Path objects cost more than the listing
 
     def read(self, path: Path) -> bytes:
-        """A file's whole content."""
+        """A file's whole content; what is no plain file raises `FolderError`."""
         return read_plain(path)
+
+    def open(self, path: Path) -> BinaryIO:
+        """A file to seek and read in; what is no plain file raises `FolderError`."""
+        return open_plain(path)
+
+    def size_bytes(self, path: Path) -> int:
+        """A file's size."""
+        return path.stat().st_size
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is a file or a folder of this name."""
+        return path.exists()
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is a folder of this name."""
+        return path.is_dir()
+
+    def is_file(self, path: Path) -> bool:
+        """Whether there is a plain file of this name, be it behind a link."""
+        return path.is_file()
+
+    def resolved(self, path: Path) -> Path:
+        """What a path stands for when all links are followed, as far as there are files and folders."""
+        return Path(os.path.realpath(path))
+
+    def is_link(self, path: Path) -> bool:
+        """Whether this name is a link to another."""
+        return path.is_symlink()
+
+    def is_writable(self, path: Path) -> bool:
+        """Whether this process may make files in an existing folder."""
+        return os.access(path, os.W_OK | os.X_OK)
 
     # --- built from the operations above ------------------------------------------------------------------
 
@@ -106,10 +148,9 @@ class Files:
 
         Raises `FolderError` where the folder cannot be written, or the file system has no (exclusive) hard links.
         """
-        first, second = folder / "probe-1", folder / "probe-2"
+        name = f"probe-{secrets.token_hex(8)}"  # others may be at it too
+        first, second = folder / name, folder / f"{name}-2"
         try:
-            for path in (first, second):
-                self.unlink(path)
             self.write(first, b"")
             exclusive = self._links_once(first, second)
         except OSError as error:
@@ -162,10 +203,23 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(opened, "rb")
 
 
-def read_plain(path: Path, *, most_bytes: int = LARGEST_BYTES) -> bytes:
-    """The whole content of a file that `open_plain` opens; one that is larger raises `FolderError`."""
+def read_plain(path: Path) -> bytes:
+    """The whole content of a file that `open_plain` opens; one that is larger than any raises `FolderError`."""
     with open_plain(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes > most_bytes:
+        if size_bytes > LARGEST_BYTES:
             raise FolderError(f"{path}: damaged: {size_bytes} bytes are too many")
         return file.read()
+
+
+def is_within(folder: Path, path: Path) -> bool:
+    """Whether what a path stands for lies in this folder, also when links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from caviar.errors import FolderError
 from caviar.store.declaration import declared_mistake
-from caviar.store.files import read_plain
+from caviar.store.files import Files
+from caviar.store.local import LocalStorage
+from caviar.store.place import Place, Url, place
+from caviar.store.storage import NO_BUCKET, Storage
 from caviar.store.strict_json import parse_object
 
 FORMAT = 1
@@ -24,22 +26,29 @@ LAST_COMMIT = 10**12 - 1
 """Commits have names of 12 digits."""
 
 _HOT = re.compile(r"(\d{12})\.arrow")
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: a Path makes one of two
 _PART = re.compile(r"part-(\d{12})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class SweepFolder:
-    """A sweep folder, existing or to be. Making one touches no disk; `find` and `check_new` do."""
+    """A sweep folder, existing or to be: its names as keys, and the storage that knows what lies under them.
 
-    path: Path
+    Making one touches no disk, and asks no server; `find` does. ``files``: the file system, for those who stand
+    between. ``settings``: how to reach an object store; None: as this process's environment says.
+    """
+
+    path: Place
+    files: Files = field(default_factory=Files, compare=False, repr=False)
+    settings: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
+    storage: Storage = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if _URL.match(str(self.path)):
-            raise FolderError(f"{self.path}: is a URL; a sweep folder lies on a file system, local or shared")
-        if "\0" in str(self.path):
-            raise FolderError(f"{str(self.path)!r:.80}: is no name of a folder")
-        object.__setattr__(self, "path", Path(self.path))
+        path = place(self.path)
+        if "\0" in str(path):
+            raise FolderError(f"{str(path)!r:.80}: is no name of a folder")
+        object.__setattr__(self, "path", path)
+        storage = _objects(path, self.settings) if isinstance(path, Url) else LocalStorage(path, self.files)
+        object.__setattr__(self, "storage", storage)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -47,67 +56,68 @@ class SweepFolder:
     # --- names --------------------------------------------------------------------------------------------
 
     @property
-    def sweep_json(self) -> Path:
+    def sweep_json(self) -> str:
         """The declaration. Written last at creation: it makes the folder a sweep."""
-        return self.path / "sweep.json"
+        return "sweep.json"
 
     @property
-    def lease_json(self) -> Path:
+    def lease_json(self) -> str:
         """Who drives the sweep."""
-        return self.path / "lease.json"
+        return "lease.json"
 
     @property
-    def hot_folder(self) -> Path:
+    def hot_folder(self) -> str:
         """Where commits appear."""
-        return self.path / "_hot"
+        return "_hot"
 
     @property
-    def inbox_folder(self) -> Path:
+    def inbox_folder(self) -> str:
         """Where commands for the running sweep arrive."""
-        return self.path / "inbox"
+        return "inbox"
 
     @property
-    def checkpoints_folder(self) -> Path:
+    def checkpoints_folder(self) -> str:
         """The checkpoints of all trials."""
-        return self.path / "checkpoints"
+        return "checkpoints"
 
     @property
-    def logs_folder(self) -> Path:
+    def logs_folder(self) -> str:
         """What trials printed."""
-        return self.path / "logs"
+        return "logs"
+
+    def table_folder(self, table: Table) -> str:
+        """The folder of a table's parts."""
+        return table
+
+    def hot(self, commit: int) -> str:
+        """The file of one commit."""
+        return f"{self.hot_folder}/{commit:012d}.arrow"
+
+    def part(self, table: Table, first: int) -> str:
+        """The part of a table whose first commit is this one."""
+        return f"{self.table_folder(table)}/part-{first:012d}.parquet"
+
+    def checkpoint(self, trial: int, attempt: int, step: int) -> str:
+        """The folder of one checkpoint."""
+        return f"{self.checkpoints_folder}/{trial}/{attempt}/{step}"
+
+    def log(self, trial: int) -> str:
+        """The file for what one trial prints."""
+        return f"{self.logs_folder}/{trial}.log"
+
+    def command(self, command_id: str) -> str:
+        """The file of one command in the inbox."""
+        return f"{self.inbox_folder}/{command_id}.json"
 
     @property
-    def tmp_folder(self) -> Path:
-        """Files on their way, on the same file system as where they go."""
-        return self.path / ".tmp"
+    def folders(self) -> tuple[str, ...]:
+        """The folders that a new sweep has."""
+        tables = map(self.table_folder, TABLES)
+        return (self.hot_folder, *tables, self.inbox_folder, self.checkpoints_folder)
 
-    def table_folder(self, table: Table) -> Path:
-        """The folder of a table's parts."""
-        return self.path / table
-
-    def hot(self, commit: int) -> Path:
-        """The file of one commit."""
-        return self.hot_folder / f"{commit:012d}.arrow"
-
-    def part(self, table: Table, first: int) -> Path:
-        """The part of a table whose first commit is this one."""
-        return self.table_folder(table) / f"part-{first:012d}.parquet"
-
-    def checkpoint(self, trial: int, attempt: int, step: int) -> Path:
-        """The folder of one checkpoint."""
-        return self.checkpoints_folder / str(trial) / str(attempt) / str(step)
-
-    def log(self, trial: int) -> Path:
-        """The file for what one trial prints."""
-        return self.logs_folder / f"{trial}.log"
-
-    def command(self, command_id: str) -> Path:
-        """The file of one command in the inbox."""
-        return self.inbox_folder / f"{command_id}.json"
-
-    def temporary(self, purpose: str) -> Path:
-        """A fresh name in `.tmp`; what remains of a purpose after a crash can be told by its name."""
-        return self.tmp_folder / f"{purpose}-{secrets.token_hex(8)}"
+    def where(self, key: str) -> str:
+        """The whole location of a key, for messages."""
+        return self.storage.where(key)
 
     @staticmethod
     def hot_commit(name: str) -> int | None:
@@ -124,80 +134,55 @@ class SweepFolder:
     # --- checks -------------------------------------------------------------------------------------------
 
     @classmethod
-    def find(cls, path: str | os.PathLike[str]) -> SweepFolder:
+    def find(cls, path: str | os.PathLike[str], *, files: Files | None = None) -> SweepFolder:
         """An existing sweep folder, or a `FolderError` that says why ``path`` is none."""
-        folder = cls(Path(path))
+        folder = cls(place(path)) if files is None else cls(place(path), files)
         folder.declaration()
         return folder
+
+    def exists(self) -> bool:
+        """Whether a sweep is here."""
+        return self.storage.exists(self.sweep_json)
 
     def declaration(self) -> dict[str, Any]:
         """What sweep.json holds; `FolderError` where there is none, or none that this caviar can read."""
         try:
-            declaration = parse_object(read_plain(self.sweep_json))
-        except FileNotFoundError:
-            if not self.path.exists():
+            declaration = parse_object(self.storage.read(self.sweep_json))
+        except FileNotFoundError as error:
+            if error.strerror == NO_BUCKET:
+                raise FolderError(f"{self.path}: {NO_BUCKET}") from None
+            if not self.storage.exists(""):
                 raise FolderError(f"{self.path}: no such folder") from None
             raise FolderError(f"{self.path}: not a sweep folder (it has no sweep.json)") from None
         except NotADirectoryError:
             raise FolderError(f"{self.path}: is a file, not a sweep folder") from None
         except OSError as error:
-            raise FolderError(f"{self.sweep_json}: cannot be read: {error.strerror}") from error
+            raise FolderError(f"{self.where(self.sweep_json)}: cannot be read: {error.strerror}") from error
         except FolderError:
             raise
         except ValueError as error:
-            raise FolderError(f"{self.sweep_json}: damaged: {error}") from None
+            raise FolderError(f"{self.where(self.sweep_json)}: damaged: {error}") from None
         version = declaration.get("format")
         if type(version) is not int or version != FORMAT:
             raise FolderError(
-                f"{self.sweep_json}: format version {version!r} is unknown; this caviar reads {FORMAT}"
+                f"{self.where(self.sweep_json)}: format version {version!r} is unknown; this caviar reads {FORMAT}"
             )
         mistake = declared_mistake(declaration)
         if mistake is not None:
-            raise FolderError(f"{self.sweep_json}: damaged: {mistake}")
-        self._check_inner()
+            raise FolderError(f"{self.where(self.sweep_json)}: damaged: {mistake}")
+        self.storage.check_plain((*self.folders, self.logs_folder), (self.lease_json,))
         return declaration
-
-    def _check_inner(self) -> None:
-        """Check that what should be a folder is one, and lies here: what is written or removed behind a link would
-        be somebody else's."""
-        for name in ("_hot", "inbox", "checkpoints", "logs", ".tmp", *TABLES):
-            path = self.path / name
-            if path.is_symlink():
-                raise FolderError(f"{path}: is a link; all that is a sweep's own lies in its folder")
-            if path.exists() and not path.is_dir():
-                raise FolderError(f"{path}: is not a folder")
-        if self.lease_json.is_dir():
-            raise FolderError(f"{self.lease_json}: is a folder, not a lease")
 
     def gone(self) -> FolderError:
         """The error of one who was at work in this folder when it vanished."""
         return FolderError(f"{self.path}: is gone: something removed it, or files in it, while its sweep ran")
 
-    def check_new(self) -> None:
-        """Check that a sweep can be created here; `FolderError` says why not. Writes nothing."""
-        try:
-            taken = next(self.path.iterdir(), None)
-        except FileNotFoundError:
-            self._check_parent()
-            return
-        except NotADirectoryError:
-            raise FolderError(f"{self.path}: is a file; a new sweep needs a new or empty folder") from None
-        except OSError as error:
-            raise FolderError(f"{self.path}: cannot be read: {error.strerror}") from error
-        if self.sweep_json.exists():
-            raise FolderError(f"{self.path}: already holds a sweep; choose another folder")
-        if taken is not None:
-            raise FolderError(
-                f"{self.path}: is not empty (it holds {taken.name}); a new sweep needs an empty folder"
-            )
-        if not os.access(self.path, os.W_OK | os.X_OK):
-            raise FolderError(f"{self.path}: cannot be written")
 
-    def _check_parent(self) -> None:
-        parent = self.path.absolute().parent
-        while not parent.exists():
-            parent = parent.parent
-        if not parent.is_dir():
-            raise FolderError(f"{self.path}: cannot be made: {parent} is a file")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise FolderError(f"{self.path}: cannot be made: {parent} is not writable")
+def _objects(url: Url, settings: Mapping[str, str] | None) -> Storage:
+    try:
+        from caviar.store.objects import ObjectStorage
+    except ModuleNotFoundError as error:
+        if error.name != "obstore":
+            raise
+        raise FolderError(f'{url}: object stores need obstore: pip install "caviar-sweep[s3]"') from None
+    return ObjectStorage(url, settings)

@@ -14,8 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caviar.errors import LeaseError
-from caviar.store.files import read_plain
+from caviar.errors import FolderError, LeaseError
 from caviar.store.layout import SweepFolder
 from caviar.store.strict_json import is_whole, parse_object
 
@@ -50,10 +49,13 @@ class Lease:
 
     @classmethod
     def read(cls, folder: SweepFolder) -> Lease | None:
-        """The folder's lease, or None where there is none that can be read: then nobody is kept away."""
+        """The folder's lease, or None where there is none, or what is there is none: then nobody is kept away.
+
+        `OSError` where it cannot be read now: then nothing is known.
+        """
         try:
-            lease = cls(**parse_object(read_plain(folder.lease_json, most_bytes=_MOST_BYTES)))
-        except (OSError, ValueError, TypeError):
+            lease = cls(**parse_object(folder.storage.read(folder.lease_json, most_bytes=_MOST_BYTES)))
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
         texts = (lease.host, lease.process_start, lease.nonce)
         sound = is_whole(lease.pid) and is_whole(lease.time_us) and all(isinstance(text, str) for text in texts)
@@ -72,8 +74,11 @@ class Lease:
 
 
 def refuse_if_held(folder: SweepFolder, now_us: int) -> None:
-    """Raise `LeaseError` where another driver holds the folder."""
-    lease = Lease.read(folder)
+    """Raise `LeaseError` where another driver holds the folder, `FolderError` where that cannot be told."""
+    try:
+        lease = Lease.read(folder)
+    except OSError as error:
+        raise FolderError(f"{folder.where(folder.lease_json)}: cannot be read: {error.strerror}") from error
     if lease is not None and lease.held(now_us):
         age_s = max(0.0, (now_us - lease.time_us) / 1e6)
         raise LeaseError(

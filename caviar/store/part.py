@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from caviar.errors import FolderError
-from caviar.store.files import open_plain
+from caviar.errors import FolderError, OutageError
 from caviar.store.layout import FORMAT, LAST_COMMIT, SweepFolder, Table
 from caviar.store.segment import one_line
 from caviar.store.tables import SCHEMAS, check
@@ -27,7 +25,7 @@ SMALL_BYTES, UNPACKED_PER_BYTE = 2**30, 1024
 class Part:
     """What a part's footer says: the commits it covers, both ends included, and who wrote it."""
 
-    path: Path
+    key: str
     first: int
     last: int
     nonce: str
@@ -54,47 +52,48 @@ def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_footer(path: Path) -> Part:
-    """What a part covers; a damaged file raises a `FolderError` that names it."""
+def read_footer(folder: SweepFolder, key: str) -> Part:
+    """What a part covers; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
+    where = folder.where(key)
     try:
-        with open_plain(path) as file:
+        with folder.storage.open(key) as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except FolderError:
+    except (OutageError, FolderError):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise FolderError(f"{path}: damaged: {one_line(error)}") from error
+        raise FolderError(f"{where}: damaged: {one_line(error)}") from error
     version = metadata.get(b"caviar.format")
     if version != str(FORMAT).encode():
         told = "none" if version is None else version.decode(errors="replace")
-        raise FolderError(f"{path}: format version {told} is unknown; this caviar reads {FORMAT}")
+        raise FolderError(f"{where}: format version {told} is unknown; this caviar reads {FORMAT}")
     try:
         first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
         nonce = metadata[b"caviar.nonce"].decode()
     except (KeyError, ValueError) as error:
-        raise FolderError(f"{path}: damaged: its metadata: {one_line(error)}") from None
-    if first != SweepFolder.part_first(path.name):
-        raise FolderError(f"{path}: damaged: it begins at commit {first}, not where its name says")
+        raise FolderError(f"{where}: damaged: its metadata: {one_line(error)}") from None
+    if first != SweepFolder.part_first(key.rpartition("/")[2]):
+        raise FolderError(f"{where}: damaged: it begins at commit {first}, not where its name says")
     if not first <= last < LAST_COMMIT:
-        raise FolderError(f"{path}: damaged: it ends at commit {last}")
-    return Part(path, first, last, nonce)
+        raise FolderError(f"{where}: damaged: it ends at commit {last}")
+    return Part(key, first, last, nonce)
 
 
-def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part's rows; a damaged file raises a `FolderError` that names it."""
-    which: Table = "metrics" if path.parent.name == "metrics" else "events"
+def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's rows; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
+    which: Table = "metrics" if key.partition("/")[0] == folder.table_folder("metrics") else "events"
     try:
-        with open_plain(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
-            _check_size(file.metadata, opened.seek(0, os.SEEK_END))
+        with folder.storage.open(key) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            _check_size(parquet.metadata, file.seek(0, os.SEEK_END))
             names = SCHEMAS[which].names if columns is None else list(columns)
-            if file.schema_arrow.names != SCHEMAS[which].names:
-                raise ValueError(f"its columns are {', '.join(file.schema_arrow.names):.200}")
-            table = file.read(columns=names).replace_schema_metadata(None)
+            if parquet.schema_arrow.names != SCHEMAS[which].names:
+                raise ValueError(f"its columns are {', '.join(parquet.schema_arrow.names):.200}")
+            table = parquet.read(columns=names).replace_schema_metadata(None)
             check(table, which)
             return table
-    except FolderError:
+    except (OutageError, FolderError):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise FolderError(f"{path}: damaged: {one_line(error)}") from error
+        raise FolderError(f"{folder.where(key)}: damaged: {one_line(error)}") from error
 
 
 def _check_size(footer: pq.FileMetaData, size_bytes: int) -> None:

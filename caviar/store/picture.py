@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from caviar.errors import FolderError
+from caviar.errors import FolderError, OutageError
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.part import Part, read_footer
 
@@ -38,14 +37,17 @@ class Camera:
         self._footers: dict[tuple[Table, str], Part] = {}
 
     def take(self) -> Picture:
-        """A picture of now; a commit or a part that is missing raises a `FolderError` that names it."""
+        """A picture of now; a commit or a part that is missing raises a `FolderError` that names it, and a place
+        out of reach `OutageError`."""
         before: object = None
         while True:
             try:
                 hot = tuple(sorted(_numbers(self._folder)))
                 parts = {table: self._parts(table) for table in TABLES}
+            except OutageError:
+                raise
             except OSError as error:
-                raise FolderError(f"{error.filename}: cannot be read: {error.strerror}") from error
+                raise FolderError(f"{error.filename or self._folder}: cannot be read: {error.strerror}") from error
             covered = {table: chain[-1].last if chain else -1 for table, chain in parts.items()}
             picture = Picture(_reach(min(covered.values()), hot), parts, hot)
             # Listing a folder that changes may skip a name, so a gap counts as damage only once it stands still
@@ -53,21 +55,22 @@ class Camera:
             if missing is None:
                 return picture
             if before == (hot, parts):
-                raise FolderError(f"{missing}: missing; what was committed after it cannot be read")
+                raise FolderError(
+                    f"{self._folder.where(missing)}: missing; what was committed after it cannot be read"
+                )
             before = (hot, parts)
 
     def _parts(self, table: Table) -> tuple[Part, ...]:
         folder = self._folder.table_folder(table)
         chain = []
-        for name in sorted(
-            entry.name for entry in folder.iterdir() if SweepFolder.part_first(entry.name) is not None
-        ):
+        names = self._folder.storage.names(folder)
+        for name in sorted(name for name in names if SweepFolder.part_first(name) is not None):
             if (table, name) not in self._footers:
-                self._footers[table, name] = read_footer(folder / name)
+                self._footers[table, name] = read_footer(self._folder, f"{folder}/{name}")
             chain.append(self._footers[table, name])
         return tuple(chain)
 
-    def _gap(self, picture: Picture) -> Path | None:
+    def _gap(self, picture: Picture) -> str | None:
         """A file that must be there, since something that came after it is."""
         for table, chain in picture.parts.items():
             expected = 0
@@ -85,8 +88,8 @@ class Camera:
 
 
 def _numbers(folder: SweepFolder) -> Iterator[int]:
-    for entry in folder.hot_folder.iterdir():
-        commit = SweepFolder.hot_commit(entry.name)
+    for name in folder.storage.names(folder.hot_folder):
+        commit = SweepFolder.hot_commit(name)
         if commit is not None:
             yield commit
 

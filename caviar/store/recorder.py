@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from caviar.errors import FolderError
 from caviar.messages import Reports, TrialStarted
 from caviar.store import segment
+from caviar.store.beginnings import check_new
 from caviar.store.fence import Fence
 from caviar.store.files import Files
-from caviar.store.founding import founding
 from caviar.store.layout import FORMAT, LAST_COMMIT, TABLES, SweepFolder
 from caviar.store.lease import RENEW_S, Lease, refuse_if_held
 from caviar.store.part import read_part
@@ -47,7 +47,7 @@ class Recorder:
         """For `create` and `open` alone."""
         self._fence = fence
         self._folder = fence.folder
-        self._files = fence.files
+        self._storage = fence.storage
         self._now_us = now_us
         self._progress = Progress()
         self._created_us = created_us
@@ -75,14 +75,20 @@ class Recorder:
         created_us = now_us()
         content = {**declaration, "format": FORMAT, "created_us": created_us}
         data = json.dumps(content, indent=1, allow_nan=False).encode()
-        folder.check_new()
-        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
-        with founding(folder, recorder._files):
-            recorder._seal()
-            recorder._roller.start()
-            recorder._renew_lease()
-            recorder._fence.create(folder.sweep_json, data)
-        return recorder
+        if files is not None:
+            folder = SweepFolder(folder.path, files)
+        begun = check_new(folder, created_us)
+        recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
+        loose = (folder.sweep_json, folder.lease_json)
+        try:
+            with folder.storage.founding(folder.folders, loose, begun=begun):
+                recorder._found(data, begun=begun)
+            if begun:  # once more: whoever began here may have been clearing it away until now
+                with folder.storage.founding(folder.folders, loose, begun=True):
+                    recorder._lay(begun=True)
+        except FileExistsError as error:
+            raise FolderError(f"{folder}: another process has just made a sweep of it") from error
+        return cls.open(folder, now_us=now_us, take_over=True) if begun else recorder
 
     @classmethod
     def open(
@@ -98,12 +104,14 @@ class Recorder:
         Raises `LeaseError` where another driver holds it, unless ``take_over``; `FolderError` where it is no
         sweep, or damaged.
         """
+        if files is not None:
+            folder = SweepFolder(folder.path, files)
         created_us = folder.declaration().get("created_us")
         if created_us is None:
-            raise FolderError(f"{folder.sweep_json}: damaged: created_us is missing")
+            raise FolderError(f"{folder.where(folder.sweep_json)}: damaged: created_us is missing")
         if not take_over:
             refuse_if_held(folder, now_us())
-        recorder = cls(Fence(folder, files or Files()), now_us=now_us, created_us=created_us)
+        recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
         camera = Camera(folder)
         while True:
             recorder._next_commit = camera.take().last + 1
@@ -162,11 +170,11 @@ class Recorder:
                 events_table(events, self._next_event),
             )
             try:
-                self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+                self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
             except FileExistsError:
                 events = self._adopt(events)
             except FileNotFoundError as error:
-                if self._folder.sweep_json.exists():
+                if self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error  # waiting for it, as one does for room, would be in vain
             else:
@@ -194,10 +202,12 @@ class Recorder:
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
+            if not self._folder.exists():  # in an object store nothing else would tell
+                raise self._folder.gone()
             try:
                 self._renew_lease()
             except FileNotFoundError as error:
-                if self._folder.sweep_json.exists():
+                if self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error
 
@@ -216,6 +226,30 @@ class Recorder:
             self._closed = True
             self._release_lease()
 
+    # --- the founding -------------------------------------------------------------------------------------
+
+    def _found(self, declaration: bytes, *, begun: bool) -> None:
+        """Write what a new sweep consists of. Of all who are at it one creates sweep.json; `FileExistsError` for
+        the others."""
+        self._renew_lease()  # first, so that nobody takes this for the remains of a founding that was cut off
+        try:
+            self._lay(begun=begun)
+            self._storage.create(self._folder.sweep_json, declaration)
+        except BaseException:
+            if begun:
+                with contextlib.suppress(OSError):
+                    self._release_lease()
+            raise
+
+    def _lay(self, *, begun: bool) -> None:
+        """Make the first commit and the first parts; ``begun``: those that are there already will do."""
+        for make in (self._seal, *self._roller.beginnings()):
+            try:
+                make()
+            except FileExistsError:
+                if not begun:
+                    raise
+
     # --- commits ------------------------------------------------------------------------------------------
 
     def _seal(self) -> None:
@@ -226,7 +260,7 @@ class Recorder:
             METRICS.empty_table(),
             EVENTS.empty_table(),
         )
-        self._fence.create(self._folder.hot(self._next_commit), segment.encode(content))
+        self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
         self._next_commit += 1
 
     def _count(self, content: Segment) -> None:
@@ -242,7 +276,7 @@ class Recorder:
         content = self._fence.read_own(self._next_commit)
         if content is None:
             return events
-        self._files.sync_folder(self._folder.hot_folder)
+        self._storage.sync(self._folder.hot(self._next_commit))
         stored = event_rows(content.events)
         if list(events[: len(stored)]) != stored:
             raise ValueError("after a failed commit, its events come first in the next")
@@ -291,15 +325,15 @@ class Recorder:
         if picture.last >= self._next_commit:  # another driver sealed after us
             self._fence.read_own(self._next_commit)
         for part in picture.parts["metrics"]:
-            self._note_reports(read_part(part.path, ("trial", "attempt", "seq")))
+            self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:
-            events = read_part(part.path, ("kind", "trial", "attempt"))
+            events = read_part(self._folder, part.key, columns=("kind", "trial", "attempt"))
             self._next_event += events.num_rows
             self._note_starts(events)
         covered = {table: picture.covered(table) for table in TABLES}
         self._roller.recall(covered, picture.hot)
-        for commit in range(min(covered.values()) + 1, self._next_commit):
-            content = self._fence.read(commit)
+        left = range(min(covered.values()) + 1, self._next_commit)
+        for commit, content in zip(left, self._fence.read_all(left), strict=True):
             self._note_reports(content.metrics)
             if commit > covered["events"]:
                 self._next_event += content.events.num_rows
@@ -310,20 +344,14 @@ class Recorder:
     def _renew_lease(self) -> None:
         now_us = self._now_us()
         lease = Lease.mine(self._fence.nonce, now_us)
-        self._files.replace(self._folder.lease_json, lease.to_bytes(), temporary=self._folder.temporary("lease"))
+        self._storage.replace(self._folder.lease_json, lease.to_bytes())
         self._leased_us = now_us
 
     def _release_lease(self) -> None:
         lease = Lease.read(self._folder)
         if lease is not None and lease.nonce == self._fence.nonce:
-            self._files.unlink(self._folder.lease_json)
+            self._storage.unlink(self._folder.lease_json)
 
     def _tidy(self) -> None:
-        """Remove what crashed writers left in `.tmp`, but not what clients post: they may be at it now."""
-        for name in self._files.names(self._folder.tmp_folder):
-            if not name.startswith("post-"):
-                path = self._folder.tmp_folder / name
-                if path.is_dir():
-                    self._files.remove_tree(path)
-                else:
-                    self._files.unlink(path)
+        """Remove what crashed writers left on its way, but not what clients post: they may be at it now."""
+        self._storage.remove_leftovers(spare=self._folder.inbox_folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
 
@@ -35,10 +36,11 @@ class Roller:
         self.rows = 0
         """Rows of metrics that lie in `_hot` alone."""
 
-    def start(self) -> None:
-        """Make the first parts: empty, they carry the schemas and cover the seal of the creation."""
+    def beginnings(self) -> Iterator[Callable[[], None]]:
+        """What makes the first part of each table: empty, it carries the schema and covers the seal of the
+        creation."""
         for table in TABLES:
-            self._create(SCHEMAS[table].empty_table(), table, first=0, last=0)
+            yield partial(self._create, SCHEMAS[table].empty_table(), table, first=0, last=0)
 
     def recall(self, covered: dict[Table, int], hot: Sequence[int]) -> None:
         """Go on from parts that cover this much, with these commits in `_hot`."""
@@ -68,7 +70,7 @@ class Roller:
         """
         while self._waiting:
             first = min(self._covered.values()) + 1
-            contents = [self._fence.read(commit) for commit in range(first, last + 1)]
+            contents = self._fence.read_all(range(first, last + 1))
             for table in TABLES:
                 self._roll_table(table, contents, adopt=adopt)
             done = min(self._covered.values())
@@ -79,9 +81,8 @@ class Roller:
             )
             if done >= last:
                 self._waiting = self.rows = 0
-        for commit in sorted(self._spent):
-            self._fence.files.unlink(self._fence.folder.hot(commit))
-            self._spent.remove(commit)
+        self._fence.storage.unlink_many([self._fence.folder.hot(commit) for commit in sorted(self._spent)])
+        self._spent.clear()
 
     def _roll_table(self, table: Table, contents: Sequence[Segment], *, adopt: bool) -> None:
         first, last = self._covered[table] + 1, contents[-1].commit
@@ -91,15 +92,15 @@ class Roller:
         try:
             self._create(rows, table, first=first, last=last)
         except FileExistsError:
-            path = self._fence.folder.part(table, first)
-            part = read_footer(path)
+            key = self._fence.folder.part(table, first)
+            part = read_footer(self._fence.folder, key)
             if not adopt:
                 self._fence.compare(part.nonce)
             # Ours: an earlier create failed after the name was there, so it may not be on the disk yet
-            self._fence.files.sync_folder(path.parent)
+            self._fence.storage.sync(key)
             self._covered[table] = part.last
 
     def _create(self, rows: pa.Table, table: Table, *, first: int, last: int) -> None:
         data = encode_part(rows, first, last=last, nonce=self._fence.nonce)
-        self._fence.create(self._fence.folder.part(table, first), data)
+        self._fence.storage.create(self._fence.folder.part(table, first), data)
         self._covered[table] = last

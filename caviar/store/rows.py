@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, cast
 
 from caviar.messages import Recorded
-from caviar.store.event_data import NON_FINITE, parse_event
+from caviar.store.event_data import FLOATS, NON_FINITE, parse_event
 
 
 def pack_float(value: float) -> float | str:
@@ -42,6 +42,15 @@ _FIELDS = {kind: tuple(field.name for field in fields(cast(Any, cls))) for kind,
 _DATA = {
     kind: tuple(name for name in names if name not in (*_COLUMNS, "time_us")) for kind, names in _FIELDS.items()
 }
+_NOTHING: dict[str, dict[str, Any]] = {
+    kind: {
+        field.name: None
+        for field in fields(cast(Any, cls))
+        if field.default is MISSING and "None" in str(field.type)
+    }
+    for kind, cls in _KINDS.items()
+}
+"""What has no default, and may be None."""
 
 
 def to_row(event: Recorded) -> EventRow:
@@ -61,10 +70,20 @@ def from_row(row: EventRow) -> Recorded | None:
     event cannot have raise `EventDataError`, a `ValueError`."""
     if row.kind not in _KINDS:
         return None
-    given = parse_event(row.data, row.kind)
-    given |= {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
-    given["value"] = unpack_float(given.get("value"))
-    make: Callable[..., Recorded] = _KINDS[row.kind]
-    return make(
-        **{name: given[name] for name in _FIELDS[row.kind] if given.get(name) is not None or name in _COLUMNS}
-    )
+    columns = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
+    return from_data(row.kind, columns, parse_event(row.data, row.kind))
+
+
+def from_data(kind: str, columns: Mapping[str, Any], data: dict[str, Any]) -> Recorded | None:
+    """As `from_row`, from the row's columns and its data, parsed and checked."""
+    cls = _KINDS.get(kind)
+    if cls is None:
+        return None
+    for name in FLOATS[kind]:
+        if type(data.get(name)) is str:
+            data[name] = unpack_float(data[name])
+    data.update(columns)
+    # missing and null are one: the default, or None where there is none
+    given = {name: value for name in _FIELDS[kind] if (value := data.get(name)) is not None}
+    make: Callable[..., Recorded] = cls
+    return make(**(_NOTHING[kind] | given))

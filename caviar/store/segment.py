@@ -12,7 +12,6 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -66,33 +65,33 @@ def encode(segment: Segment) -> bytes:
     return b"".join((stream, _TRAILER.pack(_MAGIC, len(stream), zlib.crc32(stream))))
 
 
-def decode(path: Path, data: bytes) -> Segment:
+def decode(where: str, data: bytes) -> Segment:
     """The inverse of `encode`; content that is not whole, or not what `encode` makes, raises a `FolderError`
-    that names ``path``."""
+    that names ``where``, the file's whole location."""
     length = len(data) - _TRAILER.size
     if length < 0:
-        raise FolderError(f"{path}: damaged: {len(data)} bytes are too few for a commit")
+        raise FolderError(f"{where}: damaged: {len(data)} bytes are too few for a commit")
     magic, stream_length, checksum = _TRAILER.unpack_from(data, length)
     stream = memoryview(data)[:length]
     if magic != _MAGIC or stream_length != length:
-        raise FolderError(f"{path}: damaged: it does not end as a commit does")
+        raise FolderError(f"{where}: damaged: it does not end as a commit does")
     if zlib.crc32(stream) != checksum:
-        raise FolderError(f"{path}: damaged: its checksum does not match its content")
+        raise FolderError(f"{where}: damaged: its checksum does not match its content")
     try:
-        return _read(path, stream)
+        return _read(where, stream)
     except StopIteration:
-        raise FolderError(f"{path}: damaged: it holds no rows") from None
+        raise FolderError(f"{where}: damaged: it holds no rows") from None
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         # a checksum tells of accidents alone: anybody can make one that is right
-        raise FolderError(f"{path}: damaged: {one_line(error)}") from error
+        raise FolderError(f"{where}: damaged: {one_line(error)}") from error
 
 
-def _read(path: Path, stream: memoryview) -> Segment:
+def _read(where: str, stream: memoryview) -> Segment:
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
         version = metadata.get("caviar.format")
         if version != str(FORMAT):
-            raise FolderError(f"{path}: format version {version} is unknown; this caviar reads {FORMAT}")
+            raise FolderError(f"{where}: format version {version} is unknown; this caviar reads {FORMAT}")
         if not reader.schema.equals(_CELLS):
             raise ValueError("its schema is not that of a commit")
         batch = reader.read_next_batch()
@@ -104,7 +103,7 @@ def _read(path: Path, stream: memoryview) -> Segment:
         metrics=_from_cell(batch.column("metrics"), "metrics"),
         events=_from_cell(batch.column("events"), "events"),
     )
-    if segment.commit != SweepFolder.hot_commit(path.name):
+    if segment.commit != SweepFolder.hot_commit(where.rpartition("/")[2]):
         raise ValueError(f"it is commit {segment.commit}, not that of its name")
     if segment.kind is SegmentKind.SEAL and (segment.metrics.num_rows or segment.events.num_rows):
         raise ValueError("it is a seal, and has rows")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caviar.messages import LAST_STEP, RESERVED_METRICS, Reports
-from caviar.store.event_data import COLUMNS_OF
+from caviar.errors import FolderError
+from caviar.messages import LAST_STEP, RESERVED_METRICS, Recorded, Reports
+from caviar.store.event_data import COLUMNS_OF, EventDataError, check_rows, parse_rows
 from caviar.store.layout import Table
-from caviar.store.rows import EventRow
+from caviar.store.rows import EventRow, from_data
 from caviar.trial import MAX_TRIALS
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -146,6 +147,34 @@ def event_rows(table: pa.Table) -> list[EventRow]:
         *(table.column(name).to_pylist() for name in ("kind", "trial", "attempt", "step", "data")),
     ]
     return [EventRow(*row) for row in zip(*columns, strict=True)]
+
+
+_ROWS_AT_ONCE = 20_000
+
+
+def events_of(table: pa.Table, *, where: str = "events") -> Iterator[Recorded]:
+    """The events that the rows of an events table stand for, in its order, but for kinds that this version does
+    not know. Memory stays bounded, and the JSON of many rows is parsed at once, at a third of the cost.
+
+    Data that an event of its kind cannot have raise a `FolderError` that names ``where``, the sweep folder.
+    """
+    names = ("trial", "attempt", "step")
+    for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+        rows = table.slice(start, _ROWS_AT_ONCE)
+        kinds = rows.column("kind").to_pylist()
+        times = rows.column("time").cast(pa.int64()).to_pylist()
+        numbers = zip(*(rows.column(name).to_pylist() for name in names), strict=True)
+        try:
+            parsed = parse_rows(rows.column("data").to_pylist())
+            check_rows(parsed, kinds)
+        except EventDataError as error:
+            seq = rows.column("seq")[error.row].as_py()
+            raise FolderError(f"{where}: event {seq}, {kinds[error.row]!r:.80}: {error}") from None
+        for kind, time_us, (trial, attempt, step), data in zip(kinds, times, numbers, parsed, strict=True):
+            columns = {"time_us": time_us, "trial": trial, "attempt": attempt, "step": step}
+            event = from_data(kind, columns, data)
+            if event is not None:
+                yield event
 
 
 def join(tables: Sequence[pa.Table], table: Table) -> pa.Table:

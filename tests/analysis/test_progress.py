@@ -10,7 +10,15 @@ import pytest
 
 from caviar.analysis.curve import CURVE_POINTS, Curve
 from caviar.analysis.progress import KEPT_BEST, Progress
-from caviar.messages import AttemptFailed, CommandAnswered, DriverStarted, DriverStopped, SweepEnded, WorkerLost
+from caviar.messages import (
+    AttemptFailed,
+    CommandAnswered,
+    DriverStarted,
+    DriverStopped,
+    ProcessReplaced,
+    SweepEnded,
+    WorkerLost,
+)
 
 
 def follow(told, progress):
@@ -164,15 +172,16 @@ def test_notable_events_are_told_in_a_line_each(story):
     told = story().sampled(0).started(0).ended(0, "failed", reason="ValueError: no")
     told.sampled(1).started(1).tell(AttemptFailed(told.tick(), 1, 1, 3, "killed")).ended(1, "completed")
     told.stop_ordered(None, "time_budget").stop_ordered(2, "by hand").tell(WorkerLost(told.tick(), "w3", "node"))
+    told.tell(ProcessReplaced(told.tick(), "w1", "its memory grew"))
     told.tell(CommandAnswered(told.tick(), "x", applied=True, text="applied at step 4"))
     told.tell(DriverStopped(told.tick(), "ctrl-c"))
     assert [note.text for note in follow(told, Progress()).view().notes] == [
-        "driver started on host, process 7",
-        "trial 0 failed: ValueError: no",
+        "trial 0 failed: ValueError: no",  # only the last eight
         "trial 1 failed and starts again: killed",
         "every trial is to stop: time_budget",
         "trial 2 is to stop: by hand",
         "worker w3 lost: node",
+        "worker w1 replaced its training process: its memory grew",
         "applied at step 4",
         "driver stopped: ctrl-c",
     ]

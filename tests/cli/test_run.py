@@ -104,7 +104,7 @@ def test_ctrl_c(invoke, write, tmp_path):
     out = tmp_path / "out"
     result = run(invoke, write(INTERRUPTED), out)
     assert result.exit_code == 130
-    assert result.stderr == f"interrupted; everything so far is in {out}\n"
+    assert result.stderr == f"interrupted; everything so far is in {out}; go on with: caviar resume {out}\n"
     found = caviar.load(out)
     assert found.status == "interrupted"
     assert len(found.curves()) >= 6

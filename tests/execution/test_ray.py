@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,10 +20,13 @@ import pandas as pd
 import pytest
 
 import caviar
-from caviar.errors import ExecutionError, FolderError, UsageError
-from caviar.execution import ray as ray_executor
+from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import worker
-from caviar.messages import TrialStarted
+from caviar.execution.contract import Arrivals, Job
+from caviar.execution.heartbeat import AwakeClock
+from caviar.execution.hiring import Hiring
+from caviar.execution.wire import ENDED
+from caviar.messages import Launch, TrialStarted
 from caviar.store.checkpoints import CheckpointFiles
 
 pytestmark = pytest.mark.ray
@@ -263,11 +268,80 @@ def test_a_runtime_env_that_ray_refuses_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_memory_that_runs_out_is_charged_to_what_was_training(tmp_path: Path) -> None:
+    """Ray's monitor ends workers where memory is low. Here it is so as soon as a trial has 1 GiB."""
+    code = f"""
+    import os, re, time, warnings
+    warnings.simplefilter("ignore")
+    size = dict(re.findall(r"(\\w+): +(\\d+) kB", open("/proc/meminfo").read()))
+    total, free = (int(size[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    os.environ["RAY_memory_usage_threshold"] = str((total - free + 1.5 * 2**30) / total)
+    os.environ["RAY_memory_monitor_refresh_ms"] = "50"
+    import ray
+    import caviar
+
+    def train(trial):
+        trial.report(loss=1.0)
+        with trial.checkpoint():
+            pass
+        held = []
+        while trial.id == 1 and trial.attempt == 0:
+            held.append(bytearray(os.urandom(1)) * (64 * 2**20))
+            time.sleep(0.02)
+            assert len(held) < 256, "Ray lets it use 16 GiB"
+
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    sweep = caviar.Sweep(train, caviar.Space(lr=caviar.Float(0, 1)), metric="loss", trials=4, retries=9)
+    result = sweep.run({str(tmp_path / "sweep")!r}, caviar.Ray(workers=1))
+    print(set(result.trials().status))
+    events = result.events()
+    (failed,) = events.query("kind == 'attempt_failed' and trial == 1").itertuples()
+    print(failed.data["reason"])
+    print(set(events.kind) & {{"worker_lost", "attempt_lost"}})
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+    lines = run.stdout.splitlines()
+    assert lines[0] == "{'completed'}", run.stderr
+    assert re.match(r"out of memory: \d+ worker\(s\) were killed due to the node running low on memory", lines[1])
+    assert lines[2] == "{'worker_lost'}"
+
+
 def test_a_node_that_does_not_see_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "FOLDER_S", 0.0)
     files = CheckpointFiles(str(tmp_path / "elsewhere"))
     with pytest.raises(FolderError, match="does not see the sweep folder"):
         worker.WorkerActor._probe(files)
+
+
+def test_a_node_that_does_not_reach_the_object_store_is_refused_until_one_has_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outage = OutageError(5, "the object store cannot be reached", "s3://bucket/x/sweep.json")
+
+    class Away:
+        def visible(self) -> bool:
+            raise outage
+
+    monkeypatch.setattr(worker, "FOLDER_S", 0.0)
+    with pytest.raises(OutageError) as told:
+        worker.WorkerActor._probe(Away())
+    assert told.value is outage
+    raised = RuntimeError("as Ray tells it")
+    raised.cause = outage  # type: ignore[attr-defined]
+    driver = _Driver()
+    driver.executor._trained = False
+    driver.actor.replies[-1].set_exception(raised)
+    with pytest.raises(
+        FolderError, match=r"^a node that trains does not reach s3://bucket/x/sweep.json: the object"
+    ):
+        driver.listen(1)
+    driver = _Driver()
+    driver.executor._trained = True
+    driver.actor.replies[-1].set_exception(raised)
+    driver.listen(1)
+    assert len(driver.hiring.reasons) == 1
 
 
 class _Actor:
@@ -284,20 +358,163 @@ class _Actor:
         return SimpleNamespace(future=lambda: self.replies[-1])
 
 
-def test_a_reply_that_was_lost_on_the_way_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+class _Hiring:
+    """Makes no workers, and notes why they were dismissed."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def dismiss(self, worker: worker.Worker, reason: str, **others: Any) -> None:
+        self.reasons.append(reason)
+
+    def fill(self, now_s: float) -> list[worker.Worker]:
+        return []
+
+    def wonder(self, **others: Any) -> None:
+        pass
+
+
+class _Driver:
+    """The driver's side, with one worker, which has an exchange under way; time passes by hand."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+        self.actor, self.hiring = _Actor(), _Hiring()
+        self.delivered: list[Arrivals] = []
+        self.executor = executor = caviar.Ray()
+        self.worker = worker.Worker("worker-0", self.actor, ready=True, orders=[("an order",)])
+        executor._workers, executor._by_trial, executor._queue = [self.worker], {}, deque()
+        executor._replies, executor._interval_s, executor._closed = SimpleQueue(), 0.05, False
+        executor._job = SimpleNamespace(resources=caviar.Resources())  # type: ignore[assignment]
+        executor._seconds_per_trial = None
+        executor._hiring = self.hiring  # type: ignore[assignment]
+        executor._clock, executor._check_at_s = AwakeClock(clock=lambda: self.time_s), 0.0
+        executor._deliver = self._deliver
+        executor._exchange(self.worker)
+
+    def _deliver(self, arrivals: Arrivals) -> int:
+        self.delivered.append(arrivals)
+        return len(self.delivered)
+
+    def listen(self, for_s: float) -> None:
+        """Let so many seconds pass, with a poll after each."""
+        for _ in range(round(for_s)):
+            self.time_s += 1.0
+            self.executor.poll(0.0)
+
+    @property
+    def lost(self) -> list[Any]:
+        return [event for arrivals in self.delivered for event in arrivals.events]
+
+
+def test_a_reply_that_was_lost_on_the_way_is_asked_for_again() -> None:
     import ray
 
-    executor, actor = caviar.Ray(), _Actor()
-    lost: list[str] = []
-    monkeypatch.setattr(executor, "_lose", lambda worker, error: lost.append(worker.name))
-    executor._replies, executor._interval_s, executor._by_trial = SimpleQueue(), 0.05, {}
-    one = worker.Worker("worker-0", actor, ready=True, orders=[("an order",)])
-    executor._exchange(one)
-    actor.replies[0].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
-    executor._take(*executor._replies.get(timeout=5))
-    assert actor.calls == [(1, [("an order",)])] * 2, "the same request, so that its orders are not obeyed twice"
-    assert lost == []
-    monkeypatch.setattr(ray_executor, "UNREACHABLE_S", 0.0)
-    actor.replies[1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
-    executor._take(*executor._replies.get(timeout=5))
-    assert lost == ["worker-0"]
+    driver = _Driver()
+    for asked in (1, 2):
+        assert driver.actor.calls == [(1, [("an order",)])] * asked, "the same request: its orders count once"
+        driver.actor.replies[-1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
+        driver.listen(2)
+    driver.actor.replies[-1].set_result([])
+    driver.listen(1)
+    assert driver.actor.calls[-1] == (2, [])
+    assert driver.lost == []
+
+
+def test_a_worker_that_cannot_be_reached_is_lost() -> None:
+    import ray
+
+    driver = _Driver()
+    for _ in range(8):
+        driver.actor.replies[-1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
+        driver.listen(1)
+    assert driver.lost == []
+    driver.listen(1)
+    assert driver.hiring.reasons == ["it has not replied for 9 s, and Ray does not reach it"]
+
+
+def test_a_worker_that_owes_a_reply_is_lost_and_its_late_words_lead_to_nothing() -> None:
+    driver = _Driver()
+    launches = {trial: Launch(trial, 0, {}, 0, None, None) for trial in (0, 1)}
+    driver.worker.trials, driver.worker.started = dict(launches), {0: 0}
+    driver.executor._by_trial = {0: driver.worker, 1: driver.worker}
+    driver.listen(8)
+    assert driver.lost == []
+    driver.listen(1)
+    assert driver.hiring.reasons == ["it has not replied for 9 s"]
+    gone, ended = driver.lost
+    assert (gone.worker, gone.reason) == ("worker-0", "it has not replied for 9 s")
+    assert (ended.trial, ended.outcome, ended.reason) == (0, "lost", "worker-0: it has not replied for 9 s")
+    assert list(driver.executor._queue) == [launches[1]], "what it had in hand goes back, not begun"
+    driver.actor.replies[-1].set_result([(1, [], [(ENDED, 0, 0, 0, 5, "returned", *[None] * 5)])])
+    driver.listen(1)
+    assert len(driver.lost) == 2
+    assert len(driver.actor.calls) == 1
+
+
+def test_time_in_which_the_driver_was_away_counts_against_nobody() -> None:
+    driver = _Driver()
+    driver.listen(5)
+    driver.time_s += 3600.0
+    driver.listen(1)
+    assert driver.lost == []
+
+
+def test_a_worker_without_a_first_reply_may_be_waiting_for_its_place() -> None:
+    driver = _Driver()
+    driver.worker.ready = False
+    driver.listen(3600)
+    assert driver.lost == []
+
+
+@pytest.fixture
+def hiring(ray_cluster: None, tmp_path: Path) -> Hiring:
+    job = Job(
+        name="sweep",
+        train=learns,
+        setup=None,
+        metric="loss",
+        minimize=True,
+        max_step=None,
+        stop_on_nan=True,
+        checkpoint_every=None,
+        resources=caviar.Resources(),
+        files=CheckpointFiles(str(tmp_path)),
+        trials=1,
+    )
+    return Hiring(job, b"", runtime_env={}, cut_off_s=30.0, nobody_s=30.0)
+
+
+def test_a_lost_worker_is_replaced_at_once(hiring: Hiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    hiring.dismiss(worker.Worker("worker-0", None, ready=True, failed_starts=3), "", anybody=True, now_s=0.0)
+    assert hiring.fill(0.0) == [0]
+    assert hiring.fill(1000.0) == []
+
+
+def test_a_place_where_no_worker_can_begin_is_tried_again_after_growing_pauses(
+    hiring: Hiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    pauses: list[float] = []
+    for failed in range(8):
+        hiring.dismiss(worker.Worker("worker-0", None, failed_starts=failed), "", anybody=True, now_s=0.0)
+        pauses.append(next(pause for pause in range(100) if hiring.fill(pause)))
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_when_nobody_works_and_no_worker_can_begin_it_is_given_up(hiring: Hiring) -> None:
+    for failed in range(4):
+        hiring.dismiss(worker.Worker("worker-0", None, failed_starts=failed), "", anybody=False, now_s=0.0)
+    with pytest.raises(ExecutionError, match="5 workers in a row could not begin, the last one with: no disk"):
+        hiring.dismiss(worker.Worker("worker-0", None, failed_starts=4), "no disk", anybody=False, now_s=0.0)
+
+
+def test_what_ray_says_of_a_dead_actor_is_told_in_a_few_words() -> None:
+    said = "The actor died.\n\tpid: 7\nThe actor is dead because its worker process has died. Worker exit type: {}"
+    assert worker.cause_of_death(Exception(said.format("SYSTEM_ERROR"))) == "its worker process has died"
+    assert (
+        worker.cause_of_death(Exception(said.format("NODE_OUT_OF_MEMORY. Worker exit detail: ...")))
+        == "its worker process has died (NODE_OUT_OF_MEMORY)"
+    )
+    assert worker.cause_of_death(ValueError("what\never")) == "ValueError: what"

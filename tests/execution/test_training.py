@@ -37,6 +37,9 @@ class Files:
     def log(self, trial: int) -> Path:
         return self.folder / f"{trial}.log"
 
+    def settle(self, trial: int) -> None:
+        pass
+
 
 class Ear(Link):
     """Keeps what a trial says, and answers at rungs as it was told to."""

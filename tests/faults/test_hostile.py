@@ -121,7 +121,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recorder.commit([reports(0, 1)], [to_row(event) for event in story()])
         recorder.roll()
         recorder.commit([reports(2)], [to_row(SweepEnded(NOW_US + 10, "done"))])
-        folder.lease_json.unlink()
+        (path / folder.lease_json).unlink()
         files = CheckpointFiles(str(path))
         with files.checkpoint(0, 0, 2) as place:
             (place / "weights").write_bytes(b"12345")
@@ -341,10 +341,11 @@ def test_battered_files_whose_checksums_are_right(tmp_path: Path) -> None:
 
     def read(path: Path) -> None:
         if path == commit:
-            segment.decode(path, path.read_bytes())
+            segment.decode(str(path), path.read_bytes())
         else:
-            part.read_footer(path)
-            part.read_part(path)
+            folder, key = SweepFolder(tmp_path), path.relative_to(tmp_path).as_posix()
+            part.read_footer(folder, key)
+            part.read_part(folder, key)
 
     refused = 0
     for seed in range(2_000):

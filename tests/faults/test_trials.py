@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,10 +139,10 @@ def loses_its_streams(trial: caviar.Trial) -> None:
     sys.stdout = sys.stderr = None
 
 
-def prints_a_hundred_megabytes(trial: caviar.Trial) -> None:
+def prints_a_gigabyte(trial: caviar.Trial) -> None:
     trial.report(loss=1.0)
     line = "x" * 999_999
-    for _ in range(100):
+    for _ in range(1000):
         print(line)
 
 
@@ -198,7 +199,7 @@ FAULTS: list[tuple[Callable[[caviar.Trial], None], str, str | None, int]] = [
     (closes_its_output, "completed", None, 1),
     (closes_its_streams, "completed", None, 1),
     (loses_its_streams, "completed", None, 1),
-    (prints_a_hundred_megabytes, "completed", None, 1),
+    (prints_a_gigabyte, "completed", None, 1),
     (prints_what_looks_like_ours, "completed", None, 1),
     (forks, "completed", None, 1),
     (leaves_a_child_running, "completed", None, 1),
@@ -285,7 +286,7 @@ def test_a_huge_name_is_stored_whole(outcome: Outcome) -> None:
 
 
 def test_a_flood_of_output_is_cut(outcome: Outcome) -> None:
-    path = outcome.folder / "sweep" / "logs" / f"{2 * NAMES.index('prints_a_hundred_megabytes')}.log"
+    path = outcome.folder / "sweep" / "logs" / f"{2 * NAMES.index('prints_a_gigabyte')}.log"
     assert logs.LOG_BYTES <= path.stat().st_size <= logs.LOG_BYTES + 200
     assert outcome.log(2 * NAMES.index("closes_its_output")) == "the last words\n"
 
@@ -303,6 +304,142 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+# --- limits -------------------------------------------------------------------------------------------
+
+
+def hangs(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    threading.Event().wait()
+
+
+def spins(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    while True:
+        pass
+
+
+def hangs_in_a_library(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    time_to_send(trial)
+    ctypes.PyDLL(None).sleep(600)  # holds the GIL: no other thread of this process runs any more
+
+
+def hangs_in_a_child(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    subprocess.run(["sleep", "600"], check=True)
+
+
+def ignores_its_end(trial: caviar.Trial) -> None:
+    while True:
+        try:
+            trial.report(loss=1.0 if trial.step < 2 else math.nan)
+        except BaseException:
+            time.sleep(0.01)
+
+
+def uses_too_much_memory(trial: caviar.Trial) -> None:
+    trial.report(loss=1.0)
+    held = []
+    while True:
+        held.append(b"x" * (32 * 2**20))
+        time.sleep(0.02)
+
+
+LIMITED: list[tuple[Callable[[caviar.Trial], None], str, str]] = [
+    (hangs, "failed", "no progress for 5 s (last at step 1)"),
+    (spins, "failed", "no progress for 5 s (last at step 1)"),
+    (hangs_in_a_library, "failed", "no progress for 5 s (last at step 1)"),
+    (hangs_in_a_child, "failed", "no progress for 5 s (last at step 1)"),
+    (ignores_its_end, "stopped", "diverged"),
+    (uses_too_much_memory, "failed", "used "),
+]
+
+
+def train_within_limits(trial: caviar.Trial) -> None:
+    number, good = divmod(trial.id, 2)
+    (well_behaved if good else LIMITED[number][0])(trial)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["reused", "fresh"])
+def limited(
+    request: pytest.FixtureRequest, ray_cluster: None, tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    folder = tmp_path_factory.mktemp("limits")
+    sweep = caviar.Sweep(
+        train_within_limits,
+        caviar.Space(lr=caviar.Float(0, 1)),
+        metric="loss",
+        trials=2 * len(LIMITED),
+        retries=0,
+        resources=caviar.Resources(
+            fresh_process=request.param, progress_timeout_s=5, stop_grace_s=1, memory_bytes=2**29
+        ),
+    )
+    return Outcome(sweep.run(folder / "sweep", caviar.Ray(workers=3)), folder)
+
+
+@pytest.mark.parametrize("name", [fault.__name__ for fault, *_ in LIMITED])
+def test_who_does_not_keep_within_limits_is_ended(limited: Outcome, name: str) -> None:
+    (number,) = (number for number, (fault, *_) in enumerate(LIMITED) if fault.__name__ == name)
+    _, status, reason = LIMITED[number]
+    row, neighbour = limited.trials.loc[2 * number], limited.trials.loc[2 * number + 1]
+    assert (row.status, row.attempts, row.reason[: len(reason)]) == (status, 1, reason), row.reason
+    assert "caviar: ended: " in limited.log(2 * number)
+    assert (neighbour.status, neighbour["metrics.loss"], neighbour.attempts) == ("completed", 0.5, 1)
+    assert limited.log(2 * number + 1) == "all is well\n"
+    events = limited.result.events()
+    (end,) = events[(events.kind == "trial_ended") & (events.trial == 2 * number)].data
+    assert end["error"].startswith("Its main thread, most recent call first:\n")
+    assert re.search(rf'File "{re.escape(__file__)}", line \d+ in {name}$', end["error"], re.MULTILINE)
+
+
+def test_a_sweep_ends_in_time_although_its_function_ignores_that(tmp_path: Path) -> None:
+    def goes_on(trial: caviar.Trial) -> None:
+        while True:
+            try:
+                trial.report(loss=1.0)
+            except BaseException:
+                time.sleep(0.01)
+            time.sleep(0.001)
+
+    sweep = caviar.Sweep(
+        goes_on,
+        caviar.Space(lr=caviar.Float(0, 1)),
+        metric="loss",
+        trials=3,
+        time_budget_s=0.5,
+        resources=caviar.Resources(stop_grace_s=0.5),
+    )
+    trials = sweep.run(tmp_path / "sweep", caviar.Ray(workers=1)).trials()
+    assert set(trials.status) <= {"stopped"}
+    assert set(trials.reason) <= {"time_budget"}
+
+
+@pytest.mark.parametrize("fresh_process", [False, True])
+def test_memory_that_grows_from_trial_to_trial_has_the_process_replaced(
+    tmp_path: Path, fresh_process: bool
+) -> None:
+    def leaks(trial: caviar.Trial) -> None:
+        sys.modules[f"leaked by {trial.id}"] = b"x" * (48 * 2**20)  # type: ignore[assignment]
+        trial.report(loss=float(os.getpid()))
+
+    sweep = caviar.Sweep(
+        leaks,
+        caviar.Space(lr=caviar.Float(0, 1)),
+        metric="loss",
+        trials=12,
+        resources=caviar.Resources(fresh_process=fresh_process, memory_growth_bytes=100 * 2**20),
+    )
+    result = sweep.run(tmp_path / "sweep", caviar.Ray(workers=1))
+    trials, events = result.trials(), result.events()
+    assert list(zip(trials.status, trials.attempts, strict=True)) == [("completed", 1)] * 12
+    assert trials["metrics.loss"].nunique() == (12 if fresh_process else 3), "processes"
+    replaced = events[events.kind == "process_replaced"].data
+    assert len(replaced) >= (0 if fresh_process else 2)
+    assert all(data["reason"].startswith("its memory between two trials grew from ") for data in replaced)
+    assert not set(events.kind) & {"attempt_failed", "attempt_lost", "worker_lost"}
 
 
 def test_an_observer_that_takes_its_time_delays_nothing_for_good(tmp_path: Path) -> None:

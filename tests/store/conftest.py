@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,17 +42,13 @@ class Unsynced(Files):
     def sync_folder(self, path: Path) -> None:
         pass
 
+    def sync_file(self, path: Path) -> None:
+        pass
+
 
 @pytest.fixture(scope="session")
 def unsynced() -> Files:
     return Unsynced()
-
-
-@pytest.fixture(scope="session")
-def memory() -> Path | None:
-    """A file system in memory, where there is one: these tests make and remove thousands of files."""
-    path = Path("/dev/shm")
-    return path if os.access(path, os.W_OK) else None
 
 
 @pytest.fixture

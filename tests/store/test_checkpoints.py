@@ -11,6 +11,7 @@ import pytest
 
 from caviar.errors import FolderError, TrialStopped, UsageError
 from caviar.store.checkpoints import MARKER, CheckpointFiles
+from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 
 
@@ -34,7 +35,7 @@ def test_a_checkpoint_comes_back(files: CheckpointFiles, folder: SweepFolder) ->
     assert (path / "model.txt").read_text() == "weights"
     assert (path / "empty").is_dir()
     assert json.loads((path / MARKER).read_text())["sizes_bytes"] == {"model.txt": 7, "parts/a.bin": 5}
-    assert list(folder.tmp_folder.iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
 
 
 def test_an_empty_checkpoint_is_one(files: CheckpointFiles) -> None:
@@ -54,8 +55,8 @@ def test_an_exception_leaves_nothing(
 
     with pytest.raises(error):
         fail()
-    assert list(folder.tmp_folder.iterdir()) == []
-    assert list(folder.checkpoints_folder.iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
+    assert list((folder.path / "checkpoints").iterdir()) == []
     with pytest.raises(FolderError, match="no such checkpoint"):
         files.restore(3, (1, 5))
 
@@ -71,13 +72,13 @@ def test_a_second_one_at_the_same_step_takes_its_place(files: CheckpointFiles, f
     with files.checkpoint(3, 1, 5) as path:
         (path / "other.txt").write_text("second")
     assert sorted(path.name for path in files.restore(3, (1, 5)).iterdir()) == [MARKER, "other.txt"]
-    assert list(folder.tmp_folder.iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
 
 
 def test_the_name_of_the_marker_is_taken(files: CheckpointFiles, folder: SweepFolder) -> None:
     with pytest.raises(UsageError, match=MARKER), files.checkpoint(3, 1, 5) as path:
         (path / MARKER).write_text("mine")
-    assert list(folder.tmp_folder.iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,8 @@ def test_discarding_leaves_the_others(files: CheckpointFiles, folder: SweepFolde
     assert files.restore(3, (1, 10))
     files.discard(3, (1, 5))
     files.discard(3, (1, 10))
-    assert list(folder.checkpoints_folder.iterdir()) == []
-    assert list(folder.tmp_folder.iterdir()) == []
+    assert list((folder.path / "checkpoints").iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
     save(files, "again")
     assert files.restore(3, (1, 5))
 
@@ -120,15 +121,15 @@ def test_a_folder_that_was_discarded_in_between_is_made_again(
     files: CheckpointFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(files, "weights")
-    rename = Path.rename
+    rename = Files.rename
 
-    def discarding(path: Path, target: Path) -> Path:
-        monkeypatch.setattr(Path, "rename", rename)
+    def discarding(self: Files, path: Path, target: Path) -> None:
+        monkeypatch.setattr(Files, "rename", rename)
         files.discard(3, (1, 5))
-        return rename(path, target)
+        rename(self, path, target)
 
     with files.checkpoint(3, 1, 10):
-        monkeypatch.setattr(Path, "rename", discarding)
+        monkeypatch.setattr(Files, "rename", discarding)
     assert files.restore(3, (1, 10))
 
 

@@ -29,7 +29,7 @@ def test_a_command_arrives_once(box: Inbox, folder: SweepFolder, clock: Any) -> 
     assert box.take() == [CommandReceived(clock(), second, "stop", None, {})]
     assert box.take() == []
     assert box.take_warnings() == []
-    assert list(folder.tmp_folder.iterdir()) == []
+    assert list((folder.path / ".tmp").iterdir()) == []
 
 
 def test_commands_arrive_in_the_order_of_their_ids(
@@ -52,7 +52,7 @@ def test_what_is_done_is_gone(box: Inbox, folder: SweepFolder) -> None:
     box.take()
     box.done(command)
     box.done(command)
-    assert list(folder.inbox_folder.iterdir()) == []
+    assert list((folder.path / "inbox").iterdir()) == []
     assert Inbox(folder).take() == []
 
 
@@ -76,19 +76,19 @@ def test_what_is_no_command_is_set_aside_and_said(
     box: Inbox, folder: SweepFolder, name: str, content: str | bytes
 ) -> None:
     data = content if isinstance(content, bytes) else content.encode()
-    (folder.inbox_folder / name).write_bytes(data)
+    (folder.path / "inbox" / name).write_bytes(data)
     command = inbox.post(folder.path, "stop")
     assert [found.id for found in box.take()] == [command]
     [warning] = box.take_warnings()
-    assert str(folder.inbox_folder / name) in warning
+    assert str(folder.path / "inbox" / name) in warning
     assert f"set aside as {name}.bad" in warning
-    assert (folder.inbox_folder / f"{name}.bad").read_bytes() == data
+    assert (folder.path / "inbox" / f"{name}.bad").read_bytes() == data
     assert box.take() == []
     assert box.take_warnings() == []
 
 
 def test_hidden_files_are_let_be(box: Inbox, folder: SweepFolder) -> None:
-    (folder.inbox_folder / ".nfs0001").touch()
+    (folder.path / "inbox" / ".nfs0001").touch()
     assert box.take() == []
     assert box.take_warnings() == []
 
@@ -99,7 +99,7 @@ def test_posting_needs_a_sweep_and_json(recorder: Recorder, folder: SweepFolder,
     for value in (object(), math.nan):
         with pytest.raises(UsageError, match=r"set: its arguments .* are not JSON"):
             inbox.post(folder.path, "set", args={"lr": value})
-    assert list(folder.inbox_folder.iterdir()) == []
+    assert list((folder.path / "inbox").iterdir()) == []
 
 
 def test_the_answer_is_read_from_the_events(recorder: Recorder, folder: SweepFolder) -> None:

@@ -17,7 +17,7 @@ from caviar.store.recorder import Recorder
 
 
 def write(folder: SweepFolder, lease: Lease) -> None:
-    folder.lease_json.write_bytes(lease.to_bytes())
+    (folder.path / "lease.json").write_bytes(lease.to_bytes())
 
 
 def test_processes_are_told_apart_by_when_they_started() -> None:
@@ -56,10 +56,10 @@ def test_renewing_keeps_others_away(recorder: Recorder, folder: SweepFolder, clo
 
 
 def test_the_lease_is_renewed_every_5_seconds_only(recorder: Recorder, folder: SweepFolder, clock: Any) -> None:
-    before = folder.lease_json.stat().st_ino
+    before = (folder.path / "lease.json").stat().st_ino
     clock.advance(4.9)
     recorder.keep_lease()
-    assert folder.lease_json.stat().st_ino == before
+    assert (folder.path / "lease.json").stat().st_ino == before
     clock.advance(0.1)
     recorder.keep_lease()
     lease = Lease.read(folder)
@@ -94,12 +94,12 @@ def test_a_clock_that_is_behind_does_not_let_a_second_driver_in(
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"host": 1', json.dumps({"nonce": "a"})])
 def test_a_lease_that_cannot_be_read_keeps_nobody_away(folder: SweepFolder, content: str) -> None:
     folder.path.mkdir()
-    folder.lease_json.write_text(content)
+    (folder.path / "lease.json").write_text(content)
     assert Lease.read(folder) is None
     refuse_if_held(folder, 0)
 
 
 def test_closing_lets_go(recorder: Recorder, folder: SweepFolder, clock: Any) -> None:
     recorder.close()
-    assert not folder.lease_json.exists()
+    assert not (folder.path / "lease.json").exists()
     refuse_if_held(folder, clock())

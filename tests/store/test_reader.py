@@ -132,7 +132,7 @@ def test_a_crash_between_parts_and_unlinks_doubles_nothing(
     with pytest.raises(Killed):
         recorder.roll()
     expected = [(0, 1, 0), (0, 1, 1), (0, 1, 2)]
-    assert len(list(folder.hot_folder.iterdir())) == 4 - unlinks
+    assert len(list((folder.path / "_hot").iterdir())) == 4 - unlinks
     assert keys(Reader(folder.path).read()[0]) == expected
     assert len(pd.read_parquet(folder.path / "metrics")) == 3
     successor = Recorder.open(folder, now_us=clock, take_over=True)
@@ -140,7 +140,7 @@ def test_a_crash_between_parts_and_unlinks_doubles_nothing(
     assert keys(Reader(folder.path).read()[0]) == [*expected, (0, 1, 3)]
     assert followed + keys(follower.refresh().metrics) == [*expected, (0, 1, 3)]
     successor.close()
-    assert [path.name for path in sorted(folder.hot_folder.iterdir())] == [
+    assert [path.name for path in sorted((folder.path / "_hot").iterdir())] == [
         "000000000000.arrow",
         "000000000004.arrow",
     ]
@@ -284,7 +284,7 @@ def test_a_missing_folder_is_named(filled: SweepFolder) -> None:
 
 def test_foreign_files_are_ignored(filled: SweepFolder, keys: Any) -> None:
     for name in (".nfs1", "notes.txt", "000000000009.arrow.bad"):
-        (filled.hot_folder / name).write_bytes(b"foreign")
+        (filled.path / "_hot" / name).write_bytes(b"foreign")
         (filled.path / "metrics" / name).write_bytes(b"foreign")
     assert len(keys(Reader(filled.path).read()[0])) == 4
 

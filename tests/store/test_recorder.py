@@ -23,7 +23,7 @@ def names(path: Path) -> list[str]:
 
 
 def hot(folder: SweepFolder) -> list[int]:
-    return [int(name[:12]) for name in names(folder.hot_folder)]
+    return [int(name[:12]) for name in names(folder.path / "_hot")]
 
 
 # --- creating ------------------------------------------------------------------------------------------------
@@ -40,10 +40,10 @@ def test_a_new_folder_is_whole(recorder: Recorder, folder: SweepFolder, clock: A
         "metrics",
         "sweep.json",
     ]
-    assert names(folder.tmp_folder) == []
+    assert names(folder.path / ".tmp") == []
     assert hot(folder) == [0]
     assert names(folder.path / "metrics") == names(folder.path / "events") == ["part-000000000000.parquet"]
-    declaration = json.loads(folder.sweep_json.read_text())
+    declaration = json.loads((folder.path / "sweep.json").read_text())
     assert declaration == {"metric": "loss", "format": 1, "created_us": clock()}
 
 
@@ -118,7 +118,7 @@ def test_a_commit_is_one_file(recorder: Recorder, folder: SweepFolder, block: An
     recorder.commit([block([(0, 1, 1)])], [])
     assert hot(folder) == [0, 1, 2, 3]
     assert (recorder.commits, recorder.events, recorder.unrolled_rows) == (4, 2, 3)
-    assert names(folder.tmp_folder) == []
+    assert names(folder.path / ".tmp") == []
 
 
 def test_nothing_new_makes_no_file(recorder: Recorder, folder: SweepFolder, block: Any) -> None:
@@ -156,11 +156,11 @@ def test_a_driver_that_was_killed_loses_nothing(
     recorder.commit([block([(0, 1, 0)])], [event(0)])
     recorder.roll()
     recorder.commit([block([(0, 1, 1)])], [event(1), event(2)])
-    (folder.tmp_folder / "create-left-behind").touch()
-    (folder.tmp_folder / "checkpoint-left-behind").mkdir()
-    (folder.tmp_folder / "post-under-way").touch()
+    (folder.path / ".tmp" / "_hot-left-behind").touch()
+    (folder.path / ".tmp" / "checkpoints-left-behind").mkdir()
+    (folder.path / ".tmp" / "inbox-under-way").touch()
     again = Recorder.open(folder, now_us=clock, take_over=True)
-    assert names(folder.tmp_folder) == ["post-under-way"]
+    assert names(folder.path / ".tmp") == ["inbox-under-way"]
     again.commit([block([(0, 1, 0), (0, 1, 1), (0, 1, 2)])], [event(3)])
     metrics, events = Reader(folder.path).read()
     assert keys(metrics) == [(0, 1, 0), (0, 1, 1), (0, 1, 2)]
@@ -250,10 +250,10 @@ def test_a_roll_is_due_by_size(
 
 def test_closing_rolls_everything(recorder: Recorder, folder: SweepFolder, block: Any) -> None:
     recorder.commit([block([(0, 1, 0)])], [])
-    (folder.tmp_folder / "checkpoint-left-behind").mkdir()
+    (folder.path / ".tmp" / "checkpoints-left-behind").mkdir()
     recorder.close(final=True)
     assert hot(folder) == [0]
-    assert names(folder.tmp_folder) == []
+    assert names(folder.path / ".tmp") == []
     assert len(pd.read_parquet(folder.path / "metrics")) == 1
 
 
@@ -296,12 +296,12 @@ def test_a_woken_zombie_is_fenced_at_its_first_create(
     zombie: Recorder, successor: Recorder, folder: SweepFolder, block: Any, event: Any, keys: Any, call: str
 ) -> None:
     successor.commit([block([(0, 1, 1)])], [])
-    held = folder.lease_json.read_bytes()
+    held = (folder.path / "lease.json").read_bytes()
     for _ in range(2):
         with pytest.raises(FencedError, match="another driver took it over"):
             revive(zombie, call, block, event)
     zombie.close()
-    assert folder.lease_json.read_bytes() == held
+    assert (folder.path / "lease.json").read_bytes() == held
     successor.commit([block([(0, 1, 2)])], [event(1)])
     successor.tick()
     successor.roll()
@@ -313,10 +313,10 @@ def test_a_woken_zombie_is_fenced_at_its_first_create(
 def test_a_zombie_that_closes_is_fenced_and_keeps_its_hands_off_the_lease(
     zombie: Recorder, successor: Recorder, folder: SweepFolder
 ) -> None:
-    held = folder.lease_json.read_bytes()
+    held = (folder.path / "lease.json").read_bytes()
     with pytest.raises(FencedError):
         zombie.close()
-    assert folder.lease_json.read_bytes() == held
+    assert (folder.path / "lease.json").read_bytes() == held
 
 
 def test_a_lease_that_a_zombie_overwrote_is_won_back(
@@ -341,7 +341,7 @@ class Predecessor(Files):
         super().link(source, target)
 
     def read(self, path: Path) -> bytes:
-        self._before("read")
+        self._before(f"read in {path.parent.name}")
         return super().read(path)
 
     def _before(self, operation: str) -> None:
@@ -350,7 +350,7 @@ class Predecessor(Files):
             self._act()
 
 
-@pytest.mark.parametrize("operation", ["link in _hot", "read", "link in metrics", "link in events"])
+@pytest.mark.parametrize("operation", ["link in _hot", "read in _hot", "link in metrics", "link in events"])
 @pytest.mark.parametrize("call", ["commit", "roll"])
 def test_taking_over_from_a_driver_that_is_still_writing(
     zombie: Recorder,
@@ -394,7 +394,7 @@ def test_a_damaged_folder_is_named_and_the_lease_let_go(
     recorder: Recorder, folder: SweepFolder, clock: Any, block: Any
 ) -> None:
     recorder.commit([block([(0, 1, 0)])], [])
-    folder.hot(1).write_bytes(b"")
+    (folder.path / folder.hot(1)).write_bytes(b"")
     with pytest.raises(FolderError, match=r"000000000001\.arrow: damaged"):
         Recorder.open(folder, now_us=clock, take_over=True)
     assert Lease.read(folder) is None

@@ -158,7 +158,7 @@ def test_any_operation_that_fails_once_can_be_repeated(
     story.live(files, retry)
     assert len(failures) <= 1
     check(copied, keys, event, at_least=5)
-    assert not copied.lease_json.exists()
+    assert not (copied.path / "lease.json").exists()
 
 
 def test_the_story_is_shorter_than_the_steps_tried(

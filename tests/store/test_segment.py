@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from caviar.errors import FolderError
 from caviar.store.segment import Segment, SegmentKind, decode, encode
 from caviar.store.tables import EVENTS, METRICS, events_table, metrics_table
 
-PATH = Path("_hot/000000000012.arrow")
+PATH = "_hot/000000000012.arrow"
 
 
 @pytest.fixture

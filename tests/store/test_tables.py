@@ -73,11 +73,12 @@ def test_joining_tables_unifies_their_metric_names(block: Any) -> None:
 @pytest.mark.parametrize("names", [(), ("loss",), ("loss", "accuracy")])
 def test_a_part_keeps_rows_order_and_span(tmp_path: Any, block: Any, names: tuple[str, ...]) -> None:
     table = metrics_table([block([(3, 1, 1), (1, 1, 0), (3, 1, 0)], *names)]) if names else METRICS.empty_table()
-    path = SweepFolder(tmp_path).part("metrics", 5)
-    path.parent.mkdir()
-    path.write_bytes(encode_part(table, 5, last=9, nonce="me"))
-    footer = read_footer(path)
-    assert (footer.first, footer.last, footer.nonce) == (5, 9, "me")
-    assert read_part(path).equals(table)
-    assert read_part(path).schema == METRICS
-    assert read_part(path, ("trial", "seq")).column_names == ["trial", "seq"]
+    folder = SweepFolder(tmp_path)
+    key = folder.part("metrics", 5)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / key).write_bytes(encode_part(table, 5, last=9, nonce="me"))
+    footer = read_footer(folder, key)
+    assert (footer.key, footer.first, footer.last, footer.nonce) == (key, 5, 9, "me")
+    assert read_part(folder, key).equals(table)
+    assert read_part(folder, key).schema == METRICS
+    assert read_part(folder, key, columns=("trial", "seq")).column_names == ["trial", "seq"]

@@ -1,0 +1,157 @@
+"""What `run`, `resume` and `extend` have in common: the executor, the display, the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from caviar.cli import figures
+from caviar.cli.app import DONE, INTERRUPTED
+from caviar.cli.table import print_json
+from caviar.errors import CaviarError, UsageError
+from caviar.faults import SAME_FAULT
+
+if TYPE_CHECKING:
+    from caviar.analysis.result import Result
+    from caviar.execution.contract import Executor
+    from caviar.store.place import Place
+    from caviar.sweep import Sweep
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--executor",
+        type=click.Choice(["ray", "inline"]),
+        default="ray",
+        show_default=True,
+        help="Where trials run: inline is this process, one at a time, for a debugger.",
+    ),
+    click.option(
+        "--address", metavar="A", help="The Ray cluster to use.  [default: RAY_ADDRESS, else this machine]"
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
+    ),
+    click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
+    click.option(
+        "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+)
+
+
+def conduct_options(command: AnyFunction) -> AnyFunction:
+    """The options of every command that runs trials."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def choose_executor(name: str, *, address: str | None, workers: int | None) -> Executor:
+    """The executor that the options ask for."""
+    from caviar import execution
+
+    if name == "ray":
+        return execution.Ray(address=address, workers=workers)
+    for option, value in (("--address", address), ("--workers", workers)):
+        if value is not None:
+            raise UsageError(
+                f"{option} {value}: the inline executor has none; leave it out, or use --executor ray"
+            )
+    return execution.Inline()
+
+
+def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
+    """The Sweep with what the command line says otherwise."""
+    asked = {name: value for name, value in changes.items() if value is not None}
+    amounts = {name: asked.pop(name) for name in ("cpus", "gpus") if name in asked}
+    if amounts:
+        asked["resources"] = dataclasses.replace(sweep.resources, **amounts)
+    return sweep.but(**asked) if asked else sweep
+
+
+def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: bool) -> int:
+    """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status."""
+    from caviar.cli.follow import shown
+    from caviar.cli.lines import choose_display
+    from caviar.store.layout import SweepFolder
+
+    try:
+        with shown(folder, choose_display(json=as_json, live=live)):
+            result = begin()
+    except KeyboardInterrupt:
+        so_far = f"everything so far is in {folder}; go on with: caviar resume {folder}"
+        click.echo(
+            f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
+        )
+        return INTERRUPTED
+    _summarize(result, as_json=as_json)
+    return DONE
+
+
+def _summarize(result: Result, *, as_json: bool) -> None:
+    """Say what was found; raises `CaviarError` if no trial completed or was stopped."""
+    counts = result.counts()
+    worked = counts.get("completed", 0) + counts.get("stopped", 0)
+    if as_json:
+        print_json(_as_dict(result))
+    if not worked:
+        raise CaviarError(_failure(result))
+    reason = result.ended
+    if reason is not None and reason.startswith(SAME_FAULT):
+        raise CaviarError(f"stopped early: {reason} (traceback: caviar events {result.path} --kind trial_ended)")
+    saved = result.savings()
+    if as_json:
+        return
+    click.echo(f"{sum(counts.values()):,} trials: {figures.counts(counts)}")
+    try:
+        best = result.best
+    except CaviarError as error:
+        click.echo(str(error))
+    else:
+        click.echo(f"best {result.metric} {figures.number(best.value)} at step {best.step} of trial {best.trial}:")
+        click.echo(f"  {figures.params(best.params)}")
+    if saved.trials_stopped:
+        click.echo(
+            f"early stopping saved {saved.fraction:.0%} of the steps: {saved.steps:,} trained instead of "
+            f"{saved.steps_without:,}"
+        )
+    click.echo(f"everything is in {result.path}")
+
+
+def _as_dict(result: Result) -> dict[str, Any]:
+    saved = result.savings()
+    try:
+        best = dataclasses.asdict(result.best)
+    except CaviarError:
+        best = None
+    return {
+        "kind": "result",
+        "folder": str(result.path),
+        "state": result.status,
+        "counts": result.counts(),
+        "metric": result.metric,
+        "best": best,
+        "steps": saved.steps,
+        "steps_without_stopping": saved.steps_without,
+    }
+
+
+def _failure(result: Result) -> str:
+    """Why no trial came to anything, in one line, and how to learn more."""
+    frame = result.trials()
+    failed = frame[frame["status"] == "failed"]
+    if not len(failed):
+        return f"{result.path}: no trial completed or was stopped"
+    reason, count = Counter(failed["reason"].astype(str)).most_common(1)[0]
+    trial = failed.index[failed["reason"].astype(str) == reason][0]
+    often = "each time" if count == len(failed) else f"{count} times"
+    return (
+        f"no trial completed or was stopped: {len(failed)} failed, {often} with: {reason} "
+        f"(traceback: caviar events {result.path} --trial {trial})"
+    )

@@ -1,0 +1,165 @@
+"""``caviar resume`` and ``extend``: go on with a sweep that was cut off, or beyond what it had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from caviar.cli.app import debug_option, folder_argument
+from caviar.cli.ask import ask, timeout_option
+from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.run import source_of
+from caviar.errors import UsageError
+
+if TYPE_CHECKING:
+    from caviar.sweep import Sweep
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--file",
+        "target",
+        metavar="FILE[:NAME]",
+        help="The file that defines the Sweep.  [default: the one that the sweep was run from]",
+    ),
+    click.option("--allow-change", is_flag=True, help="Go on although space, metric, code, ... have changed."),
+    click.option("--take-over", is_flag=True, help="Also from a driver that seems to be alive, which then stops."),
+)
+
+
+def _resume_options(command: AnyFunction) -> AnyFunction:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@folder_argument
+@_resume_options
+@conduct_options
+@debug_option
+def resume(
+    folder: str,
+    target: str | None,
+    allow_change: bool,
+    take_over: bool,
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    as_json: bool,
+    **changes: Any,
+) -> int:
+    """Go on with a sweep after a crash or Ctrl-C.
+
+    Trials that have ended are not run again; those that were cut off start from their last checkpoint.
+    """
+    chosen = choose_executor(executor, address=address, workers=workers)
+    sweep, source = _declared(folder, target, changes)
+    from caviar.analysis.result import load
+    from caviar.store.place import place
+
+    if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
+        click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
+    return conduct(
+        place(folder),
+        lambda: sweep.run(
+            folder, chosen, resume=True, allow_change=allow_change, take_over=take_over, source=source
+        ),
+        as_json=as_json,
+        live=executor != "inline",
+    )
+
+
+@click.command()
+@folder_argument
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many more trials.")
+@click.option("--max-step", type=click.IntRange(min=1), metavar="N", help="Train up to this step.")
+@_resume_options
+@timeout_option
+@conduct_options
+@debug_option
+def extend(
+    folder: str,
+    trials: int | None,
+    max_step: int | None,
+    target: str | None,
+    allow_change: bool,
+    take_over: bool,
+    timeout_s: float,
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    as_json: bool,
+    **changes: Any,
+) -> int:
+    """Add trials or steps to a sweep, finished, cut off or running.
+
+    With --max-step, completed trials that have a checkpoint train on. With --allow-change and another space in
+    FILE, the further trials are a new stage.
+    """
+    if trials is None and max_step is None:
+        raise UsageError("extend: by nothing; give --trials N, --max-step N or both")
+    from caviar.store.place import place
+    from caviar.store.reader import Reader
+
+    reader = Reader(folder, metrics=False)
+    if reader.state() == "running" and not take_over:
+        reader.refresh()
+        asked: dict[str, Any] = {"trials": trials, "max_step": max_step}
+        if allow_change:
+            space = _declared(folder, target, changes)[0].space.to_dict()
+            asked["space"] = None if space == reader.declaration["space"] else space
+        given = {name: value for name, value in asked.items() if value is not None}
+        return ask(folder, "extend", args=given, timeout_s=timeout_s)
+    chosen = choose_executor(executor, address=address, workers=workers)
+    sweep, _ = _declared(folder, target, changes)
+    return conduct(
+        place(folder),
+        lambda: sweep.extend(
+            folder, chosen, trials=trials or 0, max_step=max_step, allow_change=allow_change, take_over=take_over
+        ),
+        as_json=as_json,
+        live=executor != "inline",
+    )
+
+
+def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:
+    """The Sweep to go on with, and where it is from: the file given, or the one on record."""
+    from caviar.cli.load_file import import_target, pick_sweep, split_target
+    from caviar.store.reader import Reader
+
+    reader = Reader(folder, metrics=False)
+    reader.refresh()
+    declaration = reader.declaration
+    recorded = declaration.get("source")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    if target is None:
+        target = _recorded_target(folder, recorded)
+    file, name = split_target(target)
+    made = recorded.get("changes")
+    asked = {**(made if isinstance(made, dict) else {}), **{k: v for k, v in changes.items() if v is not None}}
+
+    def fits(sweep: Sweep) -> bool:
+        # the module's name depends on how the file was loaded
+        names = [str(one).rpartition(":")[2] for one in (sweep.declaration("")["train"], declaration.get("train"))]
+        return names[0] == names[1]
+
+    sweep = pick_sweep(import_target(target), file, name=name, fits=fits)
+    return changed(sweep, asked), source_of(file, name, asked)
+
+
+def _recorded_target(folder: str, recorded: dict[str, Any]) -> str:
+    file, name = recorded.get("file"), recorded.get("name")
+    mend = "name the file that defines the Sweep with --file FILE[:NAME]"
+    if not isinstance(file, str):
+        raise UsageError(f"{folder}: its sweep.json does not say which file it was run from; {mend}")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"{folder}: was run from {file}, which is not there any more; {mend}")
+    if path.resolve().is_relative_to(Path(folder).resolve()):
+        raise UsageError(f"{folder}: says it was run from {file}, which lies in the sweep folder itself; {mend}")
+    return f"{file}:{name}" if isinstance(name, str) else file

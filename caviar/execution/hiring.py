@@ -1,0 +1,112 @@
+"""The workers of a sweep: how they come to be, and what takes the place of one that was lost."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import cloudpickle
+
+from caviar.errors import ExecutionError, UsageError
+from caviar.execution import cluster
+from caviar.execution.contract import Job
+from caviar.execution.tracebacks import one_line
+from caviar.execution.worker import Worker, WorkerActor
+
+_log = logging.getLogger(__name__)
+
+FAILED_STARTS = 5
+"""So many workers in a row, each in the place of the one before, that were lost before their first reply: while
+nobody works, there is no hope for another one."""
+
+PAUSE_S = 60.0
+"""While others work, a place where no worker can begin is tried again after pauses that grow to this."""
+
+NOBODY_S = 30.0
+"""Without any worker for so long, say why that may be."""
+
+
+def pickled(job: Job) -> bytes:
+    """The job for the workers; what cannot travel is named."""
+    for what, thing in (("training function", job.train), ("setup", job.setup)):
+        try:
+            cloudpickle.dumps(thing)
+        except Exception as error:
+            name = getattr(thing, "__qualname__", repr(thing))
+            raise UsageError(
+                f"the {what} {name} cannot be sent to workers: {one_line(error)}; "
+                "make what it refers to inside of it, or in setup"
+            ) from error
+    result: bytes = cloudpickle.dumps(job)
+    return result
+
+
+class Hiring:
+    """Makes a sweep's workers. Nothing here waits for the cluster, once the first one was hired."""
+
+    def __init__(
+        self, job: Job, pickled_job: bytes, *, runtime_env: Mapping[str, Any], cut_off_s: float, nobody_s: float
+    ) -> None:
+        import ray
+
+        self._name = job.name
+        self._resources = job.resources
+        # what Ray sends to the head or the raylet, and waits for, is sent once: later they may be gone
+        self._class = ray.remote(WorkerActor)
+        self._options = cluster.actor_options(job.resources, runtime_env=runtime_env)
+        self._arguments = (ray.put(pickled_job), cloudpickle.dumps((job.resources, job.files)), cut_off_s)
+        self._nobody_s = nobody_s
+        self._births = 0
+        self._vacancies: list[tuple[float, int]] = []
+        """(when to fill it, failed starts there), a heap."""
+        self._nobody_since_s: float | None = 0.0
+        self._anybody_yet = False
+
+    def hire(self, *, failed_starts: int = 0) -> Worker:
+        """A new worker, which begins when the cluster has room for it. `UsageError`: Ray refuses its options."""
+        name = f"worker-{self._births}"
+        self._births += 1
+        try:
+            actor = self._class.options(**self._options).remote(f"caviar:{self._name}:{name}", *self._arguments)
+        except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
+            raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
+        return Worker(name, actor, failed_starts=failed_starts)
+
+    def dismiss(self, worker: Worker, reason: str, *, anybody: bool, now_s: float) -> None:
+        """End a lost worker, best effort, and leave its place vacant. ``anybody``: whether another one is there.
+
+        `ExecutionError` when there is no hope.
+        """
+        import ray
+
+        with suppress(Exception):
+            ray.kill(worker.actor)
+        failed = 0 if worker.ready else worker.failed_starts + 1
+        if failed >= FAILED_STARTS and not anybody:
+            raise ExecutionError(f"{failed} workers in a row could not begin, the last one with: {reason}")
+        pause_s = min(PAUSE_S, 2.0**failed) if failed and anybody else 0.0
+        heapq.heappush(self._vacancies, (now_s + pause_s, failed))
+
+    def fill(self, now_s: float) -> list[Worker]:
+        """New workers for the vacancies that are due."""
+        hired = []
+        while self._vacancies and self._vacancies[0][0] <= now_s:
+            hired.append(self.hire(failed_starts=heapq.heappop(self._vacancies)[1]))
+        return hired
+
+    def wonder(self, *, anybody: bool, now_s: float) -> None:
+        """Say once that there is no worker for long, and what it may wait for."""
+        if anybody:
+            self._nobody_since_s, self._anybody_yet = None, True
+        elif self._nobody_since_s is None:
+            self._nobody_since_s = now_s
+        elif now_s - self._nobody_since_s > self._nobody_s:
+            self._nobody_since_s = float("inf")
+            wanted = ", ".join(f"{amount:g} {name}" for name, amount in cluster.needs(self._resources).items())
+            labels = self._resources.labels
+            where = f" on a node labelled {dict(labels)}" if labels else ""
+            what = "no worker is left, and none takes its place" if self._anybody_yet else "no worker has started"
+            _log.warning("%s yet: each waits for %s%s to be free in the Ray cluster", what, wanted, where)

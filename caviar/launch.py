@@ -1,0 +1,234 @@
+"""Putting the rooms together to run a sweep: a new one, or one that is gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from caviar import samplers, schedulers
+from caviar.controller import Controller, Resumption
+from caviar.difference import EXTENT, Difference, difference
+from caviar.errors import FolderError, UsageError
+from caviar.execution.contract import Executor, Job
+from caviar.extension import check
+from caviar.history import replay, revivable, standings
+from caviar.messages import CheckpointLost, Extension, TrialReopened, TrialSampled
+from caviar.runner import Observer, Runner
+from caviar.space import Space
+from caviar.state import Plan, SweepState
+from caviar.store.beginnings import check_new
+from caviar.store.checkpoints import CheckpointFiles
+from caviar.store.declaration import check_complete
+from caviar.store.inbox import Inbox
+from caviar.store.layout import SweepFolder
+from caviar.store.lease import wall_clock_us
+from caviar.store.reader import Reader
+from caviar.store.recorder import Recorder
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commission:
+    """A sweep that is to be run, and who is to run it where."""
+
+    folder: SweepFolder
+    files: CheckpointFiles
+    declaration: Mapping[str, Any]
+    plan: Plan
+    job: Job
+    executor: Executor
+    on_event: Observer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """How a sweep is to be gone on with."""
+
+    more_trials: int = 0
+    max_step: int | None = None
+    allow_change: bool = False
+    take_over: bool = False
+    source: Mapping[str, Any] | None = None
+    """Where it is declared now; None: where it was."""
+
+    @property
+    def extends(self) -> bool:
+        """Whether more is asked for than the sweep has."""
+        return bool(self.more_trials) or self.max_step is not None
+
+
+def start(commission: Commission) -> None:
+    """Run a new sweep to its end."""
+    folder, executor = commission.folder, commission.executor
+    check_new(folder, wall_clock_us())
+    controller = Controller(commission.plan)
+    starting = _Relay()
+    try:
+        executor.start(commission.job, starting)
+        recorder = Recorder.create(folder, commission.declaration, now_us=wall_clock_us)
+        runner = _runner(commission, controller, recorder=recorder)
+        starting.deliver = runner.deliver
+        runner.run()
+    finally:
+        executor.close()
+
+
+def go_on(commission: Commission, how: Continuation) -> None:
+    """Run an existing sweep to its end, from all that was ever acknowledged. One that has come to its end, and
+    is not extended, is left as it is.
+
+    Raises `UsageError`, before anything is written, where it would be another sweep and ``how.allow_change`` is
+    false; `LeaseError` where another driver has it.
+    """
+    folder = commission.folder
+    first = folder.declaration()
+    reader = Reader(folder.path, metrics=False)
+    reader.refresh()
+    check_complete(first, folder, to_go_on=True)
+    change = difference(reader.declaration, commission.declaration, first=first)
+    if change.told and not how.allow_change:
+        raise UsageError(
+            f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
+            "(--allow-change, in Python allow_change=True, goes on with it all the same)"
+        )
+    if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader):
+        return
+    try:
+        plan = _plan_of(first, commission.plan)
+    except UsageError as error:
+        raise FolderError(f"{folder.where(folder.sweep_json)}: damaged: {error}") from None
+    recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
+    starting = _Relay()
+    try:
+        controller, resumption = _recall(commission, plan, how, change)
+        commission.executor.start(_job(commission.job, controller.state, resumption), starting)
+        runner = _runner(commission, controller, recorder=recorder)
+        starting.deliver = runner.deliver
+    except BaseException:
+        recorder.close(final=False)
+        commission.executor.close()
+        raise
+    try:
+        runner.run(resumption)
+    finally:
+        commission.executor.close()
+
+
+def _unsampled(reader: Reader) -> bool:
+    """Whether a sweep that has ended had been stopped before all its trials were sampled."""
+    _, events = reader.read()
+    sampled = pc.sum(pc.equal(events.column("kind"), TrialSampled.kind)).as_py() or 0
+    return bool(sampled < reader.declaration["trials"])
+
+
+def _recall(
+    commission: Commission, plan: Plan, how: Continuation, change: Difference
+) -> tuple[Controller, Resumption]:
+    """The controller as the record has it, and what it is to begin with."""
+    reader = Reader(commission.folder.path)
+    _, events = Reader(commission.folder.path, metrics=False).read()
+    history = replay(plan, events, where=str(commission.folder))
+    state = history.state
+    metrics = reader.reports_of(state.active)
+    extension = _extension(commission, how, change, state=state)
+    check(state, extension)
+    resumption = Resumption(
+        driven_s=history.driven_s(metrics),
+        standings=standings(metrics, state, reader.declaration["metric"]),
+        lost=_lost(commission.files, state),
+        changes=_changes(change, how, declaration=reader.declaration),
+        extension=extension,
+        new_stage=change.new_stage,
+    )
+    return Controller(plan, state), resumption
+
+
+def _changes(change: Difference, how: Continuation, *, declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """New values of sweep.json that no other event carries."""
+    changes = {name: value for name, value in change.changes.items() if name not in ("space", *EXTENT)}
+    if how.source is not None and how.source != declaration.get("source"):
+        changes["source"] = how.source
+    return changes
+
+
+def _extension(commission: Commission, how: Continuation, change: Difference, *, state: SweepState) -> Extension:
+    """Beyond what the sweep has: what is asked for, and what its declaration has been changed to."""
+    plan = state.plan
+    trials = change.changes.get("trials", plan.trials) + how.more_trials
+    max_step = how.max_step or change.changes.get("max_step", plan.max_step)
+    further = max_step != plan.max_step
+    return Extension(
+        more_trials=max(trials, state.sampled) - plan.trials,
+        max_step=max_step if further or how.max_step is not None else None,
+        space=change.changes.get("space"),
+        reopened=_revivable(commission, plan.max_step) if further else (),
+    )
+
+
+def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopened]:
+    """Completed trials that came to ``max_step`` and have something to go on from."""
+    _, events = Reader(commission.folder.path, metrics=False).read()
+    found = revivable(events, max_step, where=str(commission.folder))
+    return [one for one in found if commission.files.damage(one.trial, (one.checkpoint, one.step)) is None]
+
+
+def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:
+    lost = []
+    for trial, record in state.active.items():
+        if record.checkpoint is not None and (damage := files.damage(trial, record.checkpoint)) is not None:
+            _log.warning("trial %d starts from its beginning: %s", trial, damage)
+            lost.append(CheckpointLost(0, trial, *record.checkpoint, damage))
+    return lost
+
+
+def _job(job: Job, state: SweepState, resumption: Resumption) -> Job:
+    """The job of those trials that are left."""
+    extension, plan = resumption.extension, state.plan
+    left = plan.trials + extension.more_trials - state.sampled + len(state.active) + len(extension.reopened)
+    return dataclasses.replace(job, max_step=extension.max_step or plan.max_step, trials=max(1, left))
+
+
+def _plan_of(declaration: Mapping[str, Any], given: Plan) -> Plan:
+    """The plan as sweep.json has it; with the sampler and scheduler that are given, where they are the same."""
+    sampler, scheduler = declaration["sampler"], declaration["scheduler"]
+    return Plan(
+        space=Space.from_dict(declaration["space"]),
+        sampler=given.sampler if given.sampler.to_dict() == sampler else samplers.from_dict(sampler),
+        scheduler=given.scheduler if given.scheduler.to_dict() == scheduler else schedulers.from_dict(scheduler),
+        trials=declaration["trials"],
+        seed=declaration["seed"],
+        minimize=declaration["mode"] == "min",
+        max_step=declaration["max_step"],
+        retries=declaration["retries"],
+        first=declaration["first"],
+    )
+
+
+def _runner(commission: Commission, controller: Controller, *, recorder: Recorder) -> Runner:
+    declaration = commission.declaration
+    return Runner(
+        controller,
+        commission.executor,
+        recorder=recorder,
+        inbox=Inbox(commission.folder),
+        checkpoints=commission.files if declaration["keep_checkpoints"] == "last" else None,
+        revivable=lambda: _revivable(commission, controller.state.plan.max_step),
+        time_budget_s=declaration["time_budget_s"],
+        on_event=commission.on_event,
+    )
+
+
+class _Relay:
+    """Stands in for the runner while the executor starts: nothing may arrive before the folder is ours."""
+
+    deliver: Callable[[Any], int] | None = None
+
+    def __call__(self, arrivals: Any) -> int:
+        assert self.deliver is not None, "an executor delivered while it was started"
+        return self.deliver(arrivals)
