@@ -32,15 +32,17 @@ def declared_from(data: Mapping[str, Any], *, what: str, kinds: Mapping[str, typ
 
     An unknown name, an unknown or missing argument and a value that is not allowed raise `UsageError`.
     """
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{what} {data!r:.80} is no object with a name and arguments")
     arguments = dict(data)
     name = arguments.pop("name", None)
     kind = kinds.get(str(name))
     if kind is None:
-        raise UsageError(f"{what} {name!r} is not known; there are {', '.join(kinds)}")
+        raise UsageError(f"{what} {name!r:.80} is not known; there are {', '.join(kinds)}")
     try:
         return kind(**arguments)
     except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "nothing"
+        given = ", ".join(f"{key}={value!r:.80}" for key, value in arguments.items()) or "nothing"
         raise UsageError(
             f"{what} {name!r} was given {given}; it takes {', '.join(signature(kind).parameters) or 'nothing'}"
         ) from error

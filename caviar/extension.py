@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from caviar.errors import UsageError
-from caviar.messages import Extension, TrialReopened
+from caviar.messages import LAST_STEP, Extension, TrialReopened
 from caviar.space import Space
 from caviar.state import SweepState, proposer
+from caviar.trial import MAX_TRIALS
 
 ARGUMENTS = ("trials", "max_step", "space")
 
@@ -38,9 +39,13 @@ def check(state: SweepState, extension: Extension) -> None:
     """Raise `UsageError` if a sweep in this state cannot be extended so."""
     plan = state.plan
     wanted = replace(plan, trials=plan.trials + extension.more_trials)
+    if wanted.trials > MAX_TRIALS:
+        raise UsageError(f"trials: {wanted.trials:,} in all are too many; a sweep has at most {MAX_TRIALS:,}")
     if extension.max_step is not None:
         if plan.max_step is None or extension.max_step <= plan.max_step:
             raise UsageError(f"max_step={extension.max_step}: must lie above the sweep's, {plan.max_step}")
+        if extension.max_step > LAST_STEP:
+            raise UsageError(f"max_step={extension.max_step}: must be at most {LAST_STEP}")
         plan.scheduler.begin(max_step=extension.max_step)
     if extension.space is not None:
         proposer(replace(wanted, space=Space.from_dict(extension.space)), state.sampled)

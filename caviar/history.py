@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.controller import Standing
+from caviar.errors import CaviarError, FolderError
 from caviar.messages import (
     Checkpointed,
     CheckpointLost,
@@ -47,15 +49,26 @@ class History:
         return self.before_s + (max(self.last_us, last_report_us) - self.since_us) / 1e6
 
 
-def replay(plan: Plan, events: pa.Table) -> History:
-    """Fold the events table. ``plan``: as sweep.json has it."""
-    state = SweepState(plan)
+def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
+    """Fold the events table. ``plan``: as sweep.json has it. Events that cannot have happened to this sweep, one
+    after the other, raise a `FolderError` that names ``where``, the sweep folder."""
+    sampled = events.column("trial").filter(pc.equal(events.column("kind"), TrialSampled.kind)).to_numpy()
+    if (sampled != np.arange(len(sampled))).any():
+        raise FolderError(f"{where}: its trials are not sampled in the order of their numbers")
+    try:
+        state = SweepState(plan)
+    except CaviarError as error:
+        raise FolderError(f"{where}: what its sweep.json declares cannot be: {error}") from error
     driven_s, since_us, last_us = 0.0, 0, 0
-    for event in events_of(events):
+    for event in events_of(events, where=where):
         if isinstance(event, DriverStarted):
             driven_s, since_us, last_us = event.driven_s or 0.0, event.time_us, event.time_us
         last_us = max(last_us, event.time_us)
-        state.apply(event)
+        try:
+            state.apply(event)
+        except (CaviarError, LookupError, ArithmeticError, TypeError, ValueError) as error:
+            # every event is sound by itself; whether it fits to those before it only folding them tells
+            raise FolderError(f"{where}: {event.kind!r} cannot follow on the events before it: {error}") from error
     return History(state, driven_s, since_us, last_us)
 
 
@@ -80,7 +93,7 @@ def standings(metrics: pa.Table, state: SweepState, metric: str) -> dict[int, St
 _OF_REVIVAL = (TrialSampled, TrialEnded, TrialReopened, Checkpointed, CheckpointLost, Decided)
 
 
-def revivable(events: pa.Table, max_step: int | None) -> Iterator[TrialReopened]:
+def revivable(events: pa.Table, max_step: int | None, *, where: str = "events") -> Iterator[TrialReopened]:
     """Completed trials that came to ``max_step`` and have a checkpoint: what reopening each would be, at time
     0."""
     kinds = pa.array([kind.kind for kind in _OF_REVIVAL])
@@ -93,7 +106,7 @@ def revivable(events: pa.Table, max_step: int | None) -> Iterator[TrialReopened]
             pc.is_in(events.column("trial"), value_set=candidates.cast(pa.int64())),
         )
     )
-    for story in _by_trial(events_of(rows)).values():
+    for story in _by_trial(events_of(rows, where=where)).values():
         reopened = _revive(story, max_step)
         if reopened is not None:
             yield reopened

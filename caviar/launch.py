@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from caviar import samplers, schedulers
 from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
-from caviar.errors import UsageError
+from caviar.errors import FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
@@ -25,6 +25,7 @@ from caviar.space import Space
 from caviar.state import Plan, SweepState
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
+from caviar.store.declaration import check_complete
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, wall_clock_us
@@ -92,6 +93,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
     first = folder.declaration()
     reader = Reader(folder.path, metrics=False)
     seen = reader.refresh().events
+    check_complete(first, folder, to_go_on=True)
     change = difference(reader.declaration, commission.declaration, first=first)
     if change.told and not how.allow_change:
         raise UsageError(
@@ -101,7 +103,10 @@ def go_on(commission: Commission, how: Continuation) -> None:
     if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen):
         _close_after(folder)
         return
-    plan = _plan_of(first, commission.plan)
+    try:
+        plan = _plan_of(first, commission.plan)
+    except UsageError as error:
+        raise FolderError(f"{folder.where(folder.sweep_json)}: damaged: {error}") from None
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
     starting = _Relay()
     try:
@@ -139,7 +144,7 @@ def _recall(
 ) -> tuple[Controller, Resumption]:
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
-    history = replay(plan, join([seen, reader.refresh().events], "events"))
+    history = replay(plan, join([seen, reader.refresh().events], "events"), where=str(commission.folder))
     state = history.state
     metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
@@ -180,7 +185,7 @@ def _extension(commission: Commission, how: Continuation, change: Difference, *,
 def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopened]:
     """Completed trials that came to ``max_step`` and have something to go on from."""
     _, events = Reader(commission.folder.path, metrics=False).read()
-    found = revivable(events, max_step)
+    found = revivable(events, max_step, where=str(commission.folder))
     return [one for one in found if _whole(one, commission.files)]
 
 

@@ -18,6 +18,12 @@ from caviar.trial import Params
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+LAST_STEP = 2**53
+"""Steps travel among floats, which hold whole numbers exactly up to here."""
+
+RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
+"""Names that no metric has: those of other columns."""
+
 SCRATCH = "CAVIAR_SCRATCH"
 """The environment variable that names a folder of this machine for what a process keeps while it lives."""
 

@@ -17,9 +17,10 @@ from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
-from caviar.execution.training import RESERVED_METRICS, Trial
+from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
 from caviar.launch import Commission, Continuation, go_on, start
+from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.runner import Observer
 from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
@@ -30,6 +31,7 @@ from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.place import place
+from caviar.trial import MAX_TRIALS
 
 KEEP_CHECKPOINTS = ("last", "all")
 
@@ -86,8 +88,10 @@ class Sweep:
             f"a metric's name, other than {', '.join(sorted(RESERVED_METRICS))}",
         )
         _need(self.mode in ("min", "max"), "mode", self.mode, '"min" or "max"')
-        _need(_whole(self.trials, 1), "trials", self.trials, "a whole number of at least 1")
-        _need(self.max_step is None or _whole(self.max_step, 1), "max_step", self.max_step, "at least 1, or None")
+        good_trials = _whole(self.trials, 1) and self.trials <= MAX_TRIALS
+        _need(good_trials, "trials", self.trials, f"a whole number from 1 to {MAX_TRIALS:,}")
+        good_step = self.max_step is None or (_whole(self.max_step, 1) and self.max_step <= LAST_STEP)
+        _need(good_step, "max_step", self.max_step, f"from 1 to {LAST_STEP}, or None")
         _need(
             isinstance(self.sampler, Sampler), "sampler", self.sampler, "a sampler such as caviar.RandomSampler()"
         )

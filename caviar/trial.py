@@ -12,6 +12,10 @@ from caviar.errors import IllegalMoveError
 Params = Mapping[str, Any]
 """One trial's chosen values: JSON scalars by param name."""
 
+MAX_TRIALS = 2**27
+"""No sweep has more trials. Arrays are as long as the highest trial's number, so a file that names a higher one is
+refused."""
+
 
 class TrialState(StrEnum):
     """Where a trial stands. The values are the words of ``Result.trials().status``."""

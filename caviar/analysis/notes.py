@@ -32,7 +32,7 @@ def notes(events: EventColumns, count: int) -> list[Note]:
     rows = np.sort(np.concatenate([events.rows(*KINDS), np.array(failed, np.int64)]))
     found: list[Note] = []
     for row in rows[::-1].tolist():
-        data = events.data(np.array([row]))[0]
+        data = events.event(row)
         kind = events.kinds[events.code[row]]
         if kind == "trial_ended" and data["status"] != "failed":
             continue

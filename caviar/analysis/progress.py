@@ -6,12 +6,11 @@ any size goes through the same few vectorised passes as the next one.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,9 @@ from caviar.analysis.trials import (
     restored_steps,
     running,
 )
-from caviar.trial import TrialState
+from caviar.errors import FolderError
+from caviar.store.event_data import EventDataError, parse_event
+from caviar.trial import Params, TrialState
 
 KEPT_BEST = 5
 """How many of the best trials keep their curve after they ended."""
@@ -83,7 +84,9 @@ class View:
 class Progress:
     """Folds increments of the store into a `View`."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: str = "events") -> None:
+        """``where``: the sweep folder, for errors."""
+        self._where = where
         self._forget()
 
     def _forget(self) -> None:
@@ -111,13 +114,14 @@ class Progress:
             self._wanted = int(declaration["trials"])
         self._max_step = declaration.get("max_step")
         self._maximize = declaration["mode"] == "max"
-        events = EventColumns(increment.events)
+        events = EventColumns(increment.events, self._where)
         reports = ReportColumns.of(increment.metrics, declaration["metric"])
         self._clock.add(events, reports.time_us)
         self._reports.add(reports.time_us[reports.report_starts()])
         self._trials.add(events.time_us[events.rows("trial_ended")])
         restarts = self._restart(events)  # first, while only trials of earlier increments are known
         self._read_sweep(events)
+        events.check_sampled(lambda trial: trial < self._sampled)
         self._reopen(events)
         self._read_moves(events)
         statuses = _statuses(events)
@@ -126,12 +130,15 @@ class Progress:
         self._notes.extend(notes(events, NOTABLE))
 
     def _read_sweep(self, events: EventColumns) -> None:
-        for data in events.data(events.rows("sweep_started", "extended")):
-            self._wanted = data["trials"]
+        for row in events.rows("sweep_started", "extended").tolist():
+            self._wanted = events.event(row)["trials"]
         ends = events.rows("driver_started", "sweep_ended")
         if len(ends):  # a sweep that ended may be extended, and then a driver starts again
-            self._reason = events.data(ends[-1:])[0].get("reason")
+            self._reason = events.event(int(ends[-1])).get("reason")
         rows = events.rows("trial_sampled")
+        wrong = np.flatnonzero(events.trial[rows] != np.arange(self._sampled, self._sampled + len(rows)))
+        if len(wrong):
+            raise events.damaged(int(rows[wrong[0]]), "trials are not sampled in the order of their numbers")
         self._sampled += len(rows)
         self._params.update(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
 
@@ -150,9 +157,11 @@ class Progress:
         """Trials that had ended are under way again. Of their curves only those of the best were kept."""
         rows = events.rows("trial_reopened")
         params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
-        for trial in params.keys() - self._params.keys():  # those that did not end within these events
-            trains_on = "checkpoint" in json.loads(params[trial])
-            self._ended[(TrialState.COMPLETED if trains_on else TrialState.STOPPED).value] -= 1
+        first = dict(zip(events.trial[rows][::-1].tolist(), events.data(rows)[::-1], strict=True))
+        for trial, data in first.items():
+            if trial not in self._params:  # else it ended within these events
+                ended = TrialState.STOPPED if data.get("checkpoint") is None else TrialState.COMPLETED
+                self._ended[ended.value] -= 1
         for curve, _ in self._best:
             if curve.trial in params:
                 self._curves[curve.trial] = curve
@@ -177,8 +186,17 @@ class Progress:
             if low == high:
                 continue
             if (curve := self._curves.get(trial)) is None:
-                curve = self._curves[trial] = Curve(trial, json.loads(self._params[trial])["params"])
+                curve = self._curves[trial] = Curve(trial, self._params_of(trial))
             curve.add(rows.step[low:high], rows.value[low:high], maximize=self._maximize)
+
+    def _params_of(self, trial: int) -> Params:
+        """The params of a trial under way; none of one that is not, though its reports say so."""
+        if trial not in self._params:
+            return {}
+        try:
+            return cast(Params, parse_event(self._params[trial], "trial_sampled")["params"])
+        except EventDataError as error:
+            raise FolderError(f"{self._where}: trial {trial} as it was sampled: {error}") from None
 
     def _end(self, statuses: Mapping[int, str]) -> None:
         self._ended.update(statuses.values())
@@ -228,7 +246,7 @@ class Progress:
         return (TrialState.RUNNING if trial in self._running else TrialState.PENDING).value
 
     def _running_view(self, trial: int) -> TrialView:
-        curve = self._curves.get(trial) or Curve(trial, json.loads(self._params[trial])["params"])
+        curve = self._curves.get(trial) or Curve(trial, self._params_of(trial))
         return trial_view(curve, TrialState.RUNNING.value)
 
     def _left_s(self, now_us: int, since_us: int) -> float | None:
@@ -250,4 +268,5 @@ class Progress:
 def _statuses(events: EventColumns) -> dict[int, str]:
     """How the trials ended that did so in these events."""
     rows = lasting_ends(events)
-    return dict(zip(events.trial[rows].tolist(), (data["status"] for data in events.data(rows)), strict=True))
+    [status] = events.fields(rows, "trial_ended", "status")
+    return dict(zip(events.trial[rows].tolist(), status, strict=True))

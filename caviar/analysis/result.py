@@ -217,7 +217,7 @@ class Result:
 
     @cached_property
     def _events(self) -> EventColumns:
-        return EventColumns(self._contents.events)
+        return EventColumns(self._contents.events, str(self.path))
 
     @cached_property
     def _trials(self) -> TrialColumns:
@@ -243,9 +243,11 @@ def load(path: str | Path) -> Result:
 
 
 def _read(path: Place) -> Contents:
+    from caviar.store.declaration import check_complete
     from caviar.store.reader import Reader
 
     reader = Reader(path)
+    check_complete(reader.declaration, path)
     # the state first: a sweep that ends in between reads as running, never as finished with trials under way
     status = reader.state()
     metrics, events = reader.read()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,9 @@ import pyarrow.compute as pc
 
 from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
 from caviar.controller import BY_HAND
+from caviar.errors import FolderError
 from caviar.messages import Ints
+from caviar.store.event_data import COLUMNS_OF, EventDataError, field, parse_event, parse_rows
 from caviar.trial import Params, TrialState
 
 MISSING = -1
@@ -25,9 +26,11 @@ NO_TIME = np.iinfo(np.int64).min
 
 
 class EventColumns:
-    """The events table by kind, in the order of ``seq``. The JSON of a row is parsed only when asked for."""
+    """The events table by kind, in the order of ``seq``. The JSON of a row is parsed, and checked, only when asked
+    for. ``where``: the sweep folder, for errors."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, where: str = "events") -> None:
+        self.where = where
         self.seq: Ints = table.column("seq").to_numpy()
         if (self.seq[1:] < self.seq[:-1]).any():
             table = table.take(np.argsort(self.seq))
@@ -54,10 +57,40 @@ class EventColumns:
         return texts
 
     def data(self, rows: Ints) -> list[dict[str, Any]]:
-        """The data of some rows, parsed."""
-        # one call of the parser for all rows costs a third of one call for each
-        parsed: list[dict[str, Any]] = json.loads(f"[{','.join(self.text(rows))}]")
-        return parsed
+        """The data of some rows, parsed: objects, unless it raises `FolderError`."""
+        try:
+            return parse_rows(self.text(rows))
+        except EventDataError as error:
+            raise self.damaged(int(rows[error.row]), str(error)) from None
+
+    def fields(self, rows: Ints, kind: str, *names: str) -> Iterator[list[Any]]:
+        """Some fields of the data of some rows, all of one kind, each as a column; None where one is missing. What
+        an event of this kind cannot hold raises `FolderError`."""
+        data = self.data(rows)
+        for name in names:
+            try:
+                yield field(data, kind, name)
+            except EventDataError as error:
+                raise self.damaged(int(rows[error.row]), str(error)) from None
+
+    def event(self, row: int) -> dict[str, Any]:
+        """The data of one row, whole and as its kind wants them; else it raises `FolderError`."""
+        try:
+            return parse_event(self.text(np.array([row]))[0], self.kinds[self.code[row]])
+        except EventDataError as error:
+            raise self.damaged(row, str(error)) from None
+
+    def damaged(self, row: int, reason: str) -> FolderError:
+        """The error for an event that cannot be."""
+        return FolderError(f"{self.where}: event {self.seq[row]}, {self.kinds[self.code[row]]!r:.80}: {reason}")
+
+    def check_sampled(self, known: Callable[[Ints], Bools]) -> None:
+        """Raise `FolderError` where an event is of a trial that is not known: that was never sampled."""
+        rows = self.rows(*COLUMNS_OF["trial"])
+        unknown = np.flatnonzero(~known(self.trial[rows]))
+        if len(unknown):
+            row = int(rows[unknown[0]])
+            raise self.damaged(row, f"it is of trial {self.trial[row]}, which was never sampled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +109,18 @@ class TrialColumns:
     """Microseconds since the epoch; `NO_TIME` where it has not come to that."""
     by_hand: Bools
     restarts: Restarts
+    where: str
+    """The sweep folder, for errors."""
 
     def __len__(self) -> int:
         return len(self.trial)
 
     def places(self, trial: Ints) -> Ints:
-        """The rows of these trials, all of which must have been sampled."""
+        """The rows of these trials; one that was never sampled raises `FolderError`."""
+        known = _among(trial, self.trial)
+        if not known.all():
+            lost = trial[np.argmin(known)]
+            raise FolderError(f"{self.where}: has reports of trial {lost}, which was never sampled")
         return np.searchsorted(self.trial, trial)
 
     @classmethod
@@ -90,7 +129,8 @@ class TrialColumns:
         are pending, as they will be when it is resumed."""
         rows = events.rows("trial_sampled")
         trial, first = np.unique(events.trial[rows], return_index=True)
-        sampled = events.data(rows[first])
+        events.check_sampled(lambda trials: _among(trials, trial))
+        stage, params = events.fields(rows[first], "trial_sampled", "stage", "params")
         count = len(trial)
 
         starts = events.rows("trial_started")
@@ -105,21 +145,22 @@ class TrialColumns:
             status[:] = TrialState.PENDING.value
 
         ends = lasting_ends(events)
-        ended = events.data(ends)
+        how, why = events.fields(ends, "trial_ended", "status", "reason")
         place_ended = np.searchsorted(trial, events.trial[ends])
         reason: npt.NDArray[np.object_] = np.full(count, np.nan, object)
         end_us = np.full(count, NO_TIME)
-        status[place_ended] = [data["status"] for data in ended]
-        reason[place_ended] = [np.nan if (why := data.get("reason")) is None else why for data in ended]
+        status[place_ended] = how
+        reason[place_ended] = [np.nan if each is None else each for each in why]
         end_us[place_ended] = events.time_us[ends]
 
         orders = events.rows("stop_ordered")
         orders = orders[events.trial[orders] != MISSING]
-        by_person = np.array([data["reason"] == BY_HAND for data in events.data(orders)], bool)
+        [reasons] = events.fields(orders, "stop_ordered", "reason")
+        by_person = np.array([each == BY_HAND for each in reasons], bool)
         return cls(
             trial=trial,
-            stage=np.array([data["stage"] for data in sampled], np.int64),
-            params=[data["params"] for data in sampled],
+            stage=np.array(stage, np.int64),
+            params=params,
             status=status,
             reason=reason,
             attempts=np.bincount(place, minlength=count).astype(np.int64),
@@ -127,7 +168,19 @@ class TrialColumns:
             end_us=end_us,
             by_hand=np.isin(trial, events.trial[orders[by_person]]),
             restarts=restarts,
+            where=events.where,
         )
+
+
+def _among(trials: Ints, sampled: Ints) -> Bools:
+    """Which of the trials are among those sampled, which are sorted and differ."""
+    if not len(sampled):
+        return np.zeros(len(trials), bool)
+    if sampled[0] == 0 and sampled[-1] == len(sampled) - 1:  # all numbers, as it should be
+        known: Bools = (trials >= 0) & (trials < len(sampled))
+        return known
+    found: Bools = sampled[np.minimum(np.searchsorted(sampled, trials), len(sampled) - 1)] == trials
+    return found
 
 
 def lasting_ends(events: EventColumns) -> Ints:
@@ -139,7 +192,7 @@ def lasting_ends(events: EventColumns) -> Ints:
 
 def restored_steps(events: EventColumns, starts: Ints) -> Ints:
     """The steps that these ``trial_started`` rows began from, `NOWHERE` for a fresh start."""
-    steps = [data.get("restored") for data in events.data(starts)]
+    [steps] = events.fields(starts, "trial_started", "restored")
     return np.array([NOWHERE if step is None else step for step in steps], np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -70,6 +71,10 @@ class Commands(click.Group):
         # looked for here, not parsed: it also serves for errors that parsing itself finds
         debug = "--debug" in args
         configure_logging(debug)
+        for stream in (sys.stdout, sys.stderr):
+            # a folder's name need not be text, and a terminal need not know every character
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         more["standalone_mode"] = False
         try:
             status = super().main(args, *rest, **more)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from caviar.cli.app import DONE, FAILED
-from caviar.errors import CaviarError
+from caviar.errors import CaviarError, UsageError
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -30,6 +31,8 @@ def ask(
     folder: str, command: str, *, trial: int | None = None, args: Mapping[str, Any] | None = None, timeout_s: float
 ) -> int:
     """Leave a command, wait for its answer and print it; returns the exit status."""
+    if math.isnan(timeout_s):
+        raise UsageError(f"--timeout {timeout_s}: needs a number of seconds")
     from caviar.store import inbox
 
     command_id = inbox.post(folder, command, trial=trial, args=args or {})

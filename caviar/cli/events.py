@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
-from caviar.errors import UsageError
+from caviar.errors import FolderError, UsageError
+
+if TYPE_CHECKING:
+    from caviar.analysis.result import Result
 
 
 @click.command()
@@ -40,6 +43,7 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
     width = max(map(len, frame["kind"]), default=0)
     for row in frame.itertuples(index=False, name=None):
         event = dict(zip(names, row, strict=True))
+        check_event(result, event)
         if form == "json":
             print_json(event)
             continue
@@ -49,6 +53,16 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
         click.echo(line.rstrip())
         if trial is not None and event["data"].get("error"):
             click.echo(_indented(event["data"]["error"]))
+
+
+def check_event(result: Result, event: Mapping[str, Any]) -> None:
+    """Raise `FolderError` for data that no event of its kind can have: nothing could be said of it."""
+    from caviar.store import event_data
+
+    try:
+        event_data.check_event(event["data"], event["kind"])
+    except event_data.EventDataError as error:
+        raise FolderError(f"{result.path}: event {event['seq']}, {event['kind']!r:.80}: {error}") from None
 
 
 def _missing() -> object:

@@ -15,7 +15,7 @@ def number(value: Any) -> str:
     """A value to four significant digits; whole numbers in full, text as it is, missing as ``-``."""
     if value is None:
         return MISSING
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str | list | dict):
         return str(value)
     value = float(value) if not isinstance(value, int) else value
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):

@@ -63,11 +63,13 @@ class Follower:
 
     def __init__(self, folder: Place) -> None:
         from caviar.analysis.progress import Progress
+        from caviar.store.declaration import check_complete
         from caviar.store.reader import Reader
 
         self._folder = folder
         self._reader = Reader(folder)
-        self._progress = Progress()
+        check_complete(self._reader.declaration, folder)
+        self._progress = Progress(str(folder))
         self._in_the_dark = False
 
     def look(self) -> Moment:

@@ -173,7 +173,9 @@ def _draw(result: Result, top: int) -> None:
     """One line a trial, the best first: its curve between the bounds of all that are drawn."""
     leaders = result.top(top)
     reports = result.curves()
-    reports = reports[reports["trial"].isin(leaders.index)].dropna(subset=[result.metric])
+    reports = reports[reports["trial"].isin(leaders.index)]
+    if len(leaders):  # otherwise nobody has reported the metric, and there may be no such column
+        reports = reports.dropna(subset=[result.metric])
     by_trial = {trial: reports.loc[reports["trial"] == trial, result.metric].tolist() for trial in leaders.index}
     low, high = figures.bounds(by_trial.values())
     rows = [

@@ -16,12 +16,7 @@ from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
 from caviar.execution.tracebacks import format_error, one_line
 from caviar.execution.wire import ENDED, RUNG, SAVED, SET_UP, TOLD, Entry, Row, Run
-from caviar.messages import Launch
-
-LAST_STEP = 2**53
-"""Steps travel among floats, which hold whole numbers exactly up to here."""
-
-RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
+from caviar.messages import LAST_STEP, RESERVED_METRICS, Launch
 
 
 class Link(ABC):

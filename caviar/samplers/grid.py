@@ -17,6 +17,9 @@ from caviar.trial import Params
 DEFAULT_POINTS = 5
 """Values of a param that ``points`` does not name."""
 
+MOST_POINTS = 1_000_000
+"""Of one param; they are all made at once."""
+
 
 class _GridProposer(Proposer):
     def __init__(self, combinations: Sequence[Params]) -> None:
@@ -42,9 +45,10 @@ class GridSampler(Sampler):
 
     def __post_init__(self) -> None:
         counts = self.points.values() if isinstance(self.points, Mapping) else [self.points]
-        if not all(type(count) is int and count > 0 for count in counts):
+        if not all(type(count) is int and 0 < count <= MOST_POINTS for count in counts):
             raise UsageError(
-                f"GridSampler(points={self.points!r}): needs a whole number of at least 1, or a mapping to some"
+                f"GridSampler(points={self.points!r}): needs a whole number of at least 1 and at most "
+                f"{MOST_POINTS:,}, or a mapping to some"
             )
         if isinstance(self.points, Mapping):
             object.__setattr__(self, "points", dict(self.points))

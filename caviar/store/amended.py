@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,21 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.messages import DeclarationChanged, Extended, StageOpened
+from caviar.store.tables import events_of
 
 _AMENDMENTS = pa.array([kind.kind for kind in (DeclarationChanged, Extended, StageOpened)])
 
 
-def amended(declaration: Mapping[str, Any], events: pa.Table) -> dict[str, Any]:
-    """The declaration after these rows of the events table."""
+def amended(declaration: Mapping[str, Any], events: pa.Table, *, where: str) -> dict[str, Any]:
+    """The declaration after these rows of the events table; those that cannot be raise a `FolderError` that names
+    ``where``, the sweep folder."""
     now = dict(declaration)
     rows = events.filter(pc.is_in(events.column("kind"), value_set=_AMENDMENTS))
-    for kind, text in zip(rows.column("kind").to_pylist(), rows.column("data").to_pylist(), strict=True):
-        data = json.loads(text)
-        match kind:
-            case DeclarationChanged.kind:
-                now.update(data["changes"])
-            case Extended.kind:
-                now.update(trials=data["trials"], max_step=data.get("max_step"))
-            case StageOpened.kind:
-                now.update(space=data["space"])
+    for event in events_of(rows, where=where):
+        match event:
+            case DeclarationChanged():
+                now.update(event.changes)
+            case Extended():
+                now.update(trials=event.trials, max_step=event.max_step)
+            case StageOpened():
+                now.update(space=event.space)
     return now

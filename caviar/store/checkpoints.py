@@ -15,15 +15,20 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from caviar.errors import FolderError, OutageError, UsageError
+from caviar.store.files import is_within
 from caviar.store.layout import SweepFolder
 from caviar.store.place import Place, Url, absolute, place
+from caviar.store.strict_json import is_whole, parse_object
 
 MARKER = "_checkpoint.json"
 """The file in a checkpoint that lists its other files and their sizes."""
+
+_LONGEST_NAME = 1024
+"""Of a file in a checkpoint; systems allow for little more."""
 
 
 PATIENCE_S = 600.0
@@ -92,27 +97,33 @@ class CheckpointFiles:
         return None
 
     def _check(self, trial: int, checkpoint: tuple[int, int]) -> None:
-        attempt, step = checkpoint
-        folder = self._folder
-        key = folder.checkpoint(trial, attempt, step)
+        storage, where = self._folder.storage, self._folder.where
+        key = self._folder.checkpoint(trial, *checkpoint)
+        if not storage.is_within(key, key):
+            raise FolderError(f"{where(key)}: is reached through a link, which leads out of where checkpoints lie")
+        marker = f"{key}/{MARKER}"
         try:
-            sizes_bytes = json.loads(folder.storage.read(f"{key}/{MARKER}"))["sizes_bytes"]
-        except FileNotFoundError:
-            raise FolderError(f"{folder.where(key)}: no such checkpoint") from None
-        except OutageError:
+            sizes_bytes = parse_object(storage.read(marker)).get("sizes_bytes")
+        except (FileNotFoundError, NotADirectoryError):
+            raise FolderError(f"{where(key)}: no such checkpoint") from None
+        except (OutageError, FolderError):
             raise
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise FolderError(f"{folder.where(f'{key}/{MARKER}')}: damaged: {error}") from error
+        except (OSError, ValueError) as error:
+            raise FolderError(f"{where(marker)}: damaged: {error}") from error
+        if not isinstance(sizes_bytes, dict) or not all(map(is_whole, sizes_bytes.values())):
+            raise FolderError(f"{where(marker)}: damaged: sizes_bytes is no object of names and sizes")
         for name, size_bytes in sizes_bytes.items():
-            where = folder.where(f"{key}/{name}")
+            if not (_is_name(name) and storage.is_within(f"{key}/{name}", key)):
+                raise FolderError(f"{where(marker)}: damaged: {name!r:.80} is no file within the checkpoint")
             try:
-                found_bytes = folder.storage.size_bytes(f"{key}/{name}")
+                found_bytes = storage.size_bytes(f"{key}/{name}")
             except OutageError:
                 raise
             except OSError as error:
-                raise FolderError(f"{where}: damaged: {error.strerror}") from error
+                raise FolderError(f"{where(f'{key}/{name}')}: damaged: {error.strerror}") from error
             if found_bytes != size_bytes:
-                raise FolderError(f"{where}: damaged: it has {found_bytes} bytes, and had {size_bytes}")
+                told = f"it has {found_bytes} bytes, and had {size_bytes}"
+                raise FolderError(f"{where(f'{key}/{name}')}: damaged: {told}")
 
     @contextmanager
     def checkpoint(self, trial: int, attempt: int, step: int) -> Iterator[Path]:
@@ -189,7 +200,17 @@ def _mark(draft: Path) -> None:
     for inner, _, names in os.walk(draft):
         for name in names:
             path = Path(inner, name)
+            if not is_within(draft, path):
+                raise UsageError(
+                    f"a checkpoint must be whole by itself, but {name} is a link that leads out of it"
+                )
             if path.is_file():
                 sizes_bytes[path.relative_to(draft).as_posix()] = path.stat().st_size
     content = {"format": 1, "sizes_bytes": sizes_bytes}
     (draft / MARKER).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name, whoever wrote it, is that of something below a folder."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not (name.startswith("/") or ".." in parts or "\0" in name or len(name) > _LONGEST_NAME)

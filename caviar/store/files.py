@@ -8,9 +8,11 @@ in a checkpoint, which the training function writes itself), so a class with the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,12 +74,12 @@ class Files:
         return os.listdir(path)  # noqa: PTH208 - the names alone: thousands of Path objects cost more than the listing
 
     def read(self, path: Path) -> bytes:
-        """A file's whole content."""
-        return path.read_bytes()
+        """A file's whole content; what is no plain file raises `FolderError`."""
+        return read_plain(path)
 
     def open(self, path: Path) -> BinaryIO:
-        """A file to seek and read in."""
-        return path.open("rb")
+        """A file to seek and read in; what is no plain file raises `FolderError`."""
+        return open_plain(path)
 
     def size_bytes(self, path: Path) -> int:
         """A file's size."""
@@ -90,6 +92,18 @@ class Files:
     def is_folder(self, path: Path) -> bool:
         """Whether there is a folder of this name."""
         return path.is_dir()
+
+    def is_file(self, path: Path) -> bool:
+        """Whether there is a plain file of this name, be it behind a link."""
+        return path.is_file()
+
+    def resolved(self, path: Path) -> Path:
+        """What a path stands for when all links are followed, as far as there are files and folders."""
+        return Path(os.path.realpath(path))
+
+    def is_link(self, path: Path) -> bool:
+        """Whether this name is a link to another."""
+        return path.is_symlink()
 
     def is_writable(self, path: Path) -> bool:
         """Whether this process may make files in an existing folder."""
@@ -164,6 +178,43 @@ class Files:
         except FileExistsError:
             return True
         return False
+
+
+LARGEST_BYTES = 4 * 2**30
+"""No file that is read as a whole is larger: a hole in a file costs its maker nothing, and its reader memory."""
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file of a sweep folder, which may come from a stranger.
+
+    Raises `FolderError` for what is no plain file: a pipe would be waited at for ever, a device is not
+    part of the folder, and a link may lead out of it. Other failures are an `OSError`.
+    """
+    try:
+        # without waiting for a pipe's other end; it changes nothing for plain files
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise FolderError(f"{path}: is a link or a socket, not a file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise FolderError(f"{path}: is not a file")
+    return os.fdopen(opened, "rb")
+
+
+def read_plain(path: Path) -> bytes:
+    """The whole content of a file that `open_plain` opens; one that is larger than any raises `FolderError`."""
+    with open_plain(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > LARGEST_BYTES:
+            raise FolderError(f"{path}: damaged: {size_bytes} bytes are too many")
+        return file.read()
+
+
+def is_within(folder: Path, path: Path) -> bool:
+    """Whether what a path stands for lies in this folder, also when links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _sync(path: Path) -> None:

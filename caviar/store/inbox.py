@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
-from caviar.errors import OutageError, UsageError
+from caviar.errors import FolderError, OutageError, UsageError
 from caviar.messages import CommandAnswered, CommandReceived
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
-from caviar.store.rows import from_row
+from caviar.store.strict_json import is_whole, parse_object
 
 _POLL_S = 0.05
+_MOST_BYTES = 2**20
+"""No command is longer."""
 
 
 def post(
@@ -49,14 +51,13 @@ def post(
 def answer(folder: str | os.PathLike[str], command_id: str, timeout_s: float) -> CommandAnswered | None:
     """Wait for the answer to a command; None: there was none within ``timeout_s``."""
     from caviar.store.reader import Reader  # loads pyarrow, which a driver's look into the inbox does not need
-    from caviar.store.tables import event_rows
+    from caviar.store.tables import events_of
 
     reader = Reader(folder, metrics=False)
     deadline_s = time.monotonic() + timeout_s
     while True:
         events = reader.refresh().events
-        for row in event_rows(events.filter(events_of_kind(events, CommandAnswered.kind))):
-            event = from_row(row)
+        for event in events_of(events.filter(events_of_kind(events, CommandAnswered.kind)), where=str(folder)):
             if isinstance(event, CommandAnswered) and event.id == command_id:
                 return event
         if time.monotonic() >= deadline_s:
@@ -75,7 +76,7 @@ class _NotACommandError(ValueError):
     """A file in the inbox that holds no command."""
 
 
-_File: TypeAlias = tuple[str, bytes | OSError]
+_File: TypeAlias = tuple[str, bytes | OSError | FolderError]
 """A file's name, and what it holds, or why it cannot be read."""
 
 
@@ -105,7 +106,7 @@ class Inbox:
         for name, content in self._look() if self._looker is None else self._looked(self._looker):
             self._taken.add(name)
             try:
-                if isinstance(content, OSError):
+                if not isinstance(content, bytes):
                     raise content
                 arrived.append(_read(name, content, now_us=self._now_us()))
             except (FileNotFoundError, OutageError):
@@ -141,17 +142,17 @@ class Inbox:
     def _look(self) -> list[_File]:
         try:
             names = sorted(self._storage.names(self._folder.inbox_folder))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise self._folder.gone() from error
         new = [
             name for name in names if not (name in self._taken or name.startswith(".") or name.endswith(".bad"))
         ]
         return [(name, self._content(name)) for name in new]
 
-    def _content(self, name: str) -> bytes | OSError:
+    def _content(self, name: str) -> bytes | OSError | FolderError:
         try:
-            return self._storage.read(f"{self._folder.inbox_folder}/{name}")
-        except OSError as error:
+            return self._storage.read(f"{self._folder.inbox_folder}/{name}", most_bytes=_MOST_BYTES)
+        except (OSError, FolderError) as error:
             return error
 
     def done(self, command_id: str) -> None:
@@ -177,23 +178,19 @@ class Inbox:
             self._warnings.append(f"{told}; set aside as {name}.bad")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise _NotACommandError(f"{name} is not JSON")
-
-
 def _read(name: str, data: bytes, *, now_us: int) -> CommandReceived:
     """The command in a file; one that holds none raises `ValueError`."""
     command_id = name.removesuffix(".json")
     if command_id == name:
         raise _NotACommandError("its name does not end in .json")
-    content = json.loads(data, parse_constant=_refuse_constant)
-    if not isinstance(content, dict) or content.get("id") != command_id:
+    content = parse_object(data)
+    if content.get("id") != command_id:
         raise _NotACommandError("its id is not its name")
     command, trial, args = content.get("command"), content.get("trial"), content.get("args")
     if not isinstance(command, str):
-        raise _NotACommandError(f"command is {command!r}, not text")
-    if trial is not None and (isinstance(trial, bool) or not isinstance(trial, int) or not 0 <= trial < 2**63):
-        raise _NotACommandError(f"trial is {trial!r}, neither a trial's number nor null")
+        raise _NotACommandError(f"command is {command!r:.80}, not text")
+    if trial is not None and not is_whole(trial):
+        raise _NotACommandError(f"trial is {trial!r:.80}, neither a trial's number nor null")
     if not isinstance(args, dict):
-        raise _NotACommandError(f"args is {args!r}, not an object")
+        raise _NotACommandError(f"args is {args!r:.80}, not an object")
     return CommandReceived(now_us, command_id, command, trial, args)

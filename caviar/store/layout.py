@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,16 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from caviar.errors import FolderError
+from caviar.store.declaration import declared_mistake
 from caviar.store.files import Files
 from caviar.store.local import LocalStorage
 from caviar.store.place import Place, Url, place
 from caviar.store.storage import NO_BUCKET, Storage
+from caviar.store.strict_json import parse_object
 
 FORMAT = 1
 """The version of the folder's format that this caviar writes, and the only one that it reads."""
 
 Table = Literal["metrics", "events"]
 TABLES: tuple[Table, ...] = ("metrics", "events")
+
+LAST_COMMIT = 10**12 - 1
+"""Commits have names of 12 digits."""
 
 _HOT = re.compile(r"(\d{12})\.arrow")
 _PART = re.compile(r"part-(\d{12})\.parquet")
@@ -40,6 +44,8 @@ class SweepFolder:
 
     def __post_init__(self) -> None:
         path = place(self.path)
+        if "\0" in str(path):
+            raise FolderError(f"{str(path)!r:.80}: is no name of a folder")
         object.__setattr__(self, "path", path)
         storage = _objects(path, self.settings) if isinstance(path, Url) else LocalStorage(path, self.files)
         object.__setattr__(self, "storage", storage)
@@ -141,7 +147,7 @@ class SweepFolder:
     def declaration(self) -> dict[str, Any]:
         """What sweep.json holds; `FolderError` where there is none, or none that this caviar can read."""
         try:
-            declaration = json.loads(self.storage.read(self.sweep_json))
+            declaration = parse_object(self.storage.read(self.sweep_json))
         except FileNotFoundError as error:
             if error.strerror == NO_BUCKET:
                 raise FolderError(f"{self.path}: {NO_BUCKET}") from None
@@ -152,14 +158,20 @@ class SweepFolder:
             raise FolderError(f"{self.path}: is a file, not a sweep folder") from None
         except OSError as error:
             raise FolderError(f"{self.where(self.sweep_json)}: cannot be read: {error.strerror}") from error
-        except ValueError:
-            raise FolderError(f"{self.where(self.sweep_json)}: damaged: it is not JSON") from None
-        version = declaration.get("format") if isinstance(declaration, dict) else None
-        if version != FORMAT:
+        except FolderError:
+            raise
+        except ValueError as error:
+            raise FolderError(f"{self.where(self.sweep_json)}: damaged: {error}") from None
+        version = declaration.get("format")
+        if type(version) is not int or version != FORMAT:
             raise FolderError(
                 f"{self.where(self.sweep_json)}: format version {version!r} is unknown; this caviar reads {FORMAT}"
             )
-        return dict(declaration)
+        mistake = declared_mistake(declaration)
+        if mistake is not None:
+            raise FolderError(f"{self.where(self.sweep_json)}: damaged: {mistake}")
+        self.storage.check_plain((*self.folders, self.logs_folder), (self.lease_json,))
+        return declaration
 
     def gone(self) -> FolderError:
         """The error of one who was at work in this folder when it vanished."""

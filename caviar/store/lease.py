@@ -16,9 +16,12 @@ from pathlib import Path
 
 from caviar.errors import FolderError, LeaseError
 from caviar.store.layout import SweepFolder
+from caviar.store.strict_json import is_whole, parse_object
 
 FRESH_S = 30.0
 """For so long after it was renewed, a lease keeps others away."""
+
+_MOST_BYTES = 2**16
 
 RENEW_S = 5.0
 """How often its driver renews it."""
@@ -51,9 +54,12 @@ class Lease:
         `OSError` where it cannot be read now: then nothing is known.
         """
         try:
-            return cls(**json.loads(folder.storage.read(folder.lease_json)))
+            lease = cls(**parse_object(folder.storage.read(folder.lease_json, most_bytes=_MOST_BYTES)))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
+        texts = (lease.host, lease.process_start, lease.nonce)
+        sound = is_whole(lease.pid) and is_whole(lease.time_us) and all(isinstance(text, str) for text in texts)
+        return lease if sound and lease.host.isprintable() and len(lease.host) < 256 else None
 
     def to_bytes(self) -> bytes:
         """The content of lease.json."""

@@ -44,8 +44,14 @@ class LocalStorage(Storage):
     def sync(self, key: str) -> None:
         self._files.sync_folder(self.path(key).parent)  # the content was, before it got its name
 
-    def read(self, key: str) -> bytes:
-        return self._files.read(self.path(key))
+    def read(self, key: str, *, most_bytes: int | None = None) -> bytes:
+        if most_bytes is None:
+            return self._files.read(self.path(key))
+        with self._files.open(self.path(key)) as file:
+            data = file.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise FolderError(f"{self.where(key)}: damaged: more than {most_bytes} bytes are too many")
+        return data
 
     def open(self, key: str) -> BinaryIO:
         return self._files.open(self.path(key))
@@ -65,6 +71,22 @@ class LocalStorage(Storage):
     def move(self, key: str, target: str) -> None:
         self._files.rename(self.path(key), self.path(target))
 
+    # --- links ----------------------------------------------------------------------------------------------
+
+    def check_plain(self, folders: Sequence[str], files: Sequence[str]) -> None:
+        for path in map(self.path, (TMP, *folders)):
+            if self._files.is_link(path):
+                raise FolderError(f"{path}: is a link; all that is a sweep's own lies in its folder")
+            if self._files.exists(path) and not self._files.is_folder(path):
+                raise FolderError(f"{path}: is not a folder")
+        for path in map(self.path, files):
+            if self._files.is_folder(path):
+                raise FolderError(f"{path}: is a folder, not a file")
+
+    def is_within(self, key: str, folder: str) -> bool:
+        here = self._files.resolved(self._root) / folder
+        return self._files.resolved(self.path(key)).is_relative_to(here)
+
     # --- whole folders --------------------------------------------------------------------------------------
 
     def draft(self, folder: str) -> Path:
@@ -73,6 +95,7 @@ class LocalStorage(Storage):
         return draft
 
     def publish(self, draft: Path, folder: str, *, marker: str) -> None:
+        self._check_way(folder)
         for place, _, names in os.walk(draft, topdown=False):
             for name in names:
                 path = Path(place, name)
@@ -93,6 +116,7 @@ class LocalStorage(Storage):
 
     def remove_folder(self, folder: str) -> None:
         path, aside = self.path(folder), self._temporary(folder)
+        self._check_way(folder)
         try:
             self._files.rename(path, aside)  # at once, so that nobody finds half of it
         except FileNotFoundError:
@@ -108,7 +132,18 @@ class LocalStorage(Storage):
         if not self._files.exists(path.parent):
             with contextlib.suppress(FileExistsError):
                 self._files.make_folder(path.parent)
+        # what is printed must not go where a stranger's link leads, nor wait for who reads a pipe
+        if self._files.is_link(path) or (self._files.exists(path) and not self._files.is_file(path)):
+            self._files.unlink(path)
         return path
+
+    def _check_way(self, folder: str) -> None:
+        """Raise `FolderError` where a folder lies behind a link: what is there is somebody else's."""
+        parent = folder.rpartition("/")[0]
+        if not self.is_within(parent, parent):
+            raise FolderError(
+                f"{self.where(folder)}: is reached through a link, which leads out of the sweep folder"
+            )
 
     def _parents(self, key: str) -> list[Path]:
         """The folders above a key, from the inside out, up to one of those that a sweep is founded with."""

@@ -96,9 +96,12 @@ class ObjectStorage(Storage):
     def sync(self, key: str) -> None:
         """An object that is there is durable."""
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, *, most_bytes: int | None = None) -> bytes:
         with as_os_errors(self.where(key)):
-            return bytes(obstore.get(self._client, self._path(key)).bytes())
+            found = obstore.get(self._client, self._path(key))
+            if most_bytes is None or found.meta["size"] <= most_bytes:
+                return bytes(found.bytes())
+        raise FolderError(f"{self.where(key)}: damaged: more than {most_bytes} bytes are too many")
 
     def read_many(self, keys: Sequence[str]) -> list[bytes]:
         if len(keys) <= 1:

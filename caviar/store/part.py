@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caviar.errors import FolderError, OutageError
-from caviar.store.layout import FORMAT, SweepFolder
+from caviar.store.layout import FORMAT, LAST_COMMIT, SweepFolder, Table
+from caviar.store.segment import one_line
+from caviar.store.tables import SCHEMAS, check
+
+SMALL_ROWS, ROWS_PER_BYTE = 2**24, 16
+"""A part has no more rows than the greater of the two allows. Even a metric that never changes takes more room."""
+
+SMALL_BYTES, UNPACKED_PER_BYTE = 2**30, 1024
+"""The same for its size before it was compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +58,50 @@ def read_footer(folder: SweepFolder, key: str) -> Part:
     try:
         with folder.storage.open(key) as file:
             metadata = pq.read_metadata(file).metadata or {}
-    except OutageError:
+    except (OutageError, FolderError):
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{where}: damaged: {_line(error)}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FolderError(f"{where}: damaged: {one_line(error)}") from error
     version = metadata.get(b"caviar.format")
     if version != str(FORMAT).encode():
         told = "none" if version is None else version.decode(errors="replace")
         raise FolderError(f"{where}: format version {told} is unknown; this caviar reads {FORMAT}")
-    first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
+    try:
+        first, last = int(metadata[b"caviar.first_commit"]), int(metadata[b"caviar.last_commit"])
+        nonce = metadata[b"caviar.nonce"].decode()
+    except (KeyError, ValueError) as error:
+        raise FolderError(f"{where}: damaged: its metadata: {one_line(error)}") from None
     if first != SweepFolder.part_first(key.rpartition("/")[2]):
         raise FolderError(f"{where}: damaged: it begins at commit {first}, not where its name says")
-    return Part(key, first, last, metadata[b"caviar.nonce"].decode())
+    if not first <= last < LAST_COMMIT:
+        raise FolderError(f"{where}: damaged: it ends at commit {last}")
+    return Part(key, first, last, nonce)
 
 
 def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = None) -> pa.Table:
     """A part's rows; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
+    which: Table = "metrics" if key.partition("/")[0] == folder.table_folder("metrics") else "events"
     try:
         with folder.storage.open(key) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            return parquet.read(columns=None if columns is None else list(columns)).replace_schema_metadata(None)
-    except OutageError:
+            _check_size(parquet.metadata, file.seek(0, os.SEEK_END))
+            names = SCHEMAS[which].names if columns is None else list(columns)
+            if parquet.schema_arrow.names != SCHEMAS[which].names:
+                raise ValueError(f"its columns are {', '.join(parquet.schema_arrow.names):.200}")
+            table = parquet.read(columns=names).replace_schema_metadata(None)
+            check(table, which)
+            return table
+    except (OutageError, FolderError):
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise FolderError(f"{folder.where(key)}: damaged: {_line(error)}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FolderError(f"{folder.where(key)}: damaged: {one_line(error)}") from error
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _check_size(footer: pq.FileMetaData, size_bytes: int) -> None:
+    """Raise `ValueError` for a part that says it has far more than it has room for: a few bytes may stand for as
+    much as one likes, and that has to fit into the memory of whoever reads it."""
+    groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+    unpacked_bytes = sum(group.total_byte_size for group in groups)
+    if unpacked_bytes > max(SMALL_BYTES, UNPACKED_PER_BYTE * size_bytes):
+        raise ValueError(f"{unpacked_bytes} bytes unpacked are too many for {size_bytes} bytes")
+    if footer.num_rows > max(SMALL_ROWS, ROWS_PER_BYTE * size_bytes):
+        raise ValueError(f"{footer.num_rows} rows are too many for {size_bytes} bytes")

@@ -66,9 +66,11 @@ class Progress:
     def _grow(self, trial: int) -> None:
         size = len(self._attempt)
         if trial >= size:
-            more = max(size, trial + 1 - size)
-            self._attempt = np.concatenate([self._attempt, np.zeros(more, dtype=np.int32)])
-            self._next_seq = np.concatenate([self._next_seq, np.zeros(more, dtype=np.int64)])
+            # zeros, and not zeros joined on: what no trial touches takes no memory, however high one's number
+            attempt, next_seq = self._attempt, self._next_seq
+            self._attempt = np.zeros(max(2 * size, trial + 1), dtype=np.int32)
+            self._next_seq = np.zeros(len(self._attempt), dtype=np.int64)
+            self._attempt[:size], self._next_seq[:size] = attempt, next_seq
 
 
 def _first_of_each(trial: Ints, attempt: Ints, seq: Ints) -> npt.NDArray[np.bool_]:

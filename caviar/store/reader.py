@@ -93,13 +93,13 @@ class Reader:
         for commit in [commit for commit in self._counts if commit <= look.covered]:
             del self._counts[commit]
         self._ended = _ended(look.rows["events"], self._ended)
-        self._declaration = amended(self._declaration, look.rows["events"])
+        self._declaration = amended(self._declaration, look.rows["events"], where=str(self._folder))
         return Increment(self._rows(look, "metrics"), self._rows(look, "events"), fresh)
 
     def read(self) -> tuple[pa.Table, pa.Table]:
         """All metrics and all events of now; does not count as a look for `refresh`."""
         look = self._look(-1, self._tables)
-        self._declaration = amended(self._declaration, look.rows["events"])
+        self._declaration = amended(self._declaration, look.rows["events"], where=str(self._folder))
         return self._rows(look, "metrics"), self._rows(look, "events")
 
     def reports_of(self, trials: Collection[int]) -> pa.Table:
@@ -136,29 +136,31 @@ class Reader:
             raise FolderError(f"{error.filename}: cannot be read: {error.strerror}") from error
         held = lease is not None and lease.held(self._now_us())
         # In this order: a driver records the end before it lets go of the lease
-        if _ended(self._look(self._last, ("events",)).rows["events"], self._ended):
+        if _ended(self._look(self._last, ("events",), columns=("kind",)).rows["events"], self._ended):
             return "finished"
         return "running" if held else "interrupted"
 
     def _rows(self, look: _Look, table: Table) -> pa.Table:
         return look.rows.get(table, SCHEMAS[table].empty_table())
 
-    def _look(self, seen: int, tables: tuple[Table, ...]) -> _Look:
+    def _look(self, seen: int, tables: tuple[Table, ...], *, columns: Sequence[str] | None = None) -> _Look:
         while True:
             picture = self._camera.take()
             try:
-                return self._develop(picture, seen, tables)
+                return self._develop(picture, seen, tables, columns=columns)
             except FileNotFoundError:
                 # A commit left `_hot` since the picture was taken: then its parts have come, so look again
                 continue
 
-    def _develop(self, picture: Picture, seen: int, tables: tuple[Table, ...]) -> _Look:
+    def _develop(
+        self, picture: Picture, seen: int, tables: tuple[Table, ...], *, columns: Sequence[str] | None
+    ) -> _Look:
         rows: dict[Table, list[pa.Table]] = {table: [] for table in tables}
         for table in tables:
             for part in picture.parts[table]:
                 if part.last > seen:
                     skip = sum(self._counts[commit][table] for commit in range(part.first, seen + 1))
-                    rows[table].append(read_part(self._folder, part.key).slice(skip))
+                    rows[table].append(read_part(self._folder, part.key, columns=columns).slice(skip))
         covered = {table: picture.covered(table) for table in TABLES}
         counts: dict[int, dict[Table, int]] = {}
         wanted = range(max(seen, min(covered.values())) + 1, picture.last + 1)
@@ -166,7 +168,8 @@ class Reader:
             counts[commit] = {table: content.rows(table).num_rows for table in TABLES}
             for table in tables:
                 if commit > covered[table]:
-                    rows[table].append(content.rows(table))
+                    new = content.rows(table)
+                    rows[table].append(new if columns is None else new.select(columns))
         return _Look(
             picture.last, {table: join(rows[table], table) for table in tables}, counts, min(covered.values())
         )

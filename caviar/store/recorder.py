@@ -21,7 +21,7 @@ from caviar.store import segment
 from caviar.store.beginnings import check_new
 from caviar.store.fence import Fence
 from caviar.store.files import Files
-from caviar.store.layout import FORMAT, TABLES, SweepFolder
+from caviar.store.layout import FORMAT, LAST_COMMIT, TABLES, SweepFolder
 from caviar.store.lease import RENEW_S, Lease, refuse_if_held
 from caviar.store.part import read_part
 from caviar.store.picture import Camera, Picture
@@ -111,7 +111,9 @@ class Recorder:
         """
         if files is not None:
             folder = SweepFolder(folder.path, files)
-        created_us = int(folder.declaration()["created_us"])
+        created_us = folder.declaration().get("created_us")
+        if created_us is None:
+            raise FolderError(f"{folder.where(folder.sweep_json)}: damaged: created_us is missing")
         if not take_over:
             refuse_if_held(folder, now_us())
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
@@ -124,6 +126,8 @@ class Recorder:
             if picture.hot:
                 folder.storage.sync(folder.hot(picture.hot[-1]))
             recorder._next_commit = picture.last + 1
+            if recorder._next_commit > LAST_COMMIT:
+                raise FolderError(f"{folder}: has no number left for another commit")
             with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
                 recorder._seal()
                 # Or so much faster that its commit of this number has left `_hot` again, and made room for a seal

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, cast
 
 from caviar.messages import Recorded
-
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from caviar.store.event_data import FLOATS, NON_FINITE, parse_event
 
 
 def pack_float(value: float) -> float | str:
@@ -20,7 +19,7 @@ def pack_float(value: float) -> float | str:
 
 def unpack_float(value: float | str | None) -> float | None:
     """The inverse of `pack_float`; None stays None."""
-    return _NON_FINITE[value] if isinstance(value, str) else value
+    return NON_FINITE[value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,15 @@ _FIELDS = {kind: tuple(field.name for field in fields(cast(Any, cls))) for kind,
 _DATA = {
     kind: tuple(name for name in names if name not in (*_COLUMNS, "time_us")) for kind, names in _FIELDS.items()
 }
+_NOTHING: dict[str, dict[str, Any]] = {
+    kind: {
+        field.name: None
+        for field in fields(cast(Any, cls))
+        if field.default is MISSING and "None" in str(field.type)
+    }
+    for kind, cls in _KINDS.items()
+}
+"""What has no default, and may be None."""
 
 
 def to_row(event: Recorded) -> EventRow:
@@ -58,18 +66,24 @@ def to_row(event: Recorded) -> EventRow:
 
 
 def from_row(row: EventRow) -> Recorded | None:
-    """The event that a row stands for, or None for a kind that this version does not know."""
+    """The event that a row stands for, or None for a kind that this version does not know. Data that such an
+    event cannot have raise `EventDataError`, a `ValueError`."""
+    if row.kind not in _KINDS:
+        return None
     columns = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
-    return from_data(row.kind, columns, json.loads(row.data))
+    return from_data(row.kind, columns, parse_event(row.data, row.kind))
 
 
 def from_data(kind: str, columns: Mapping[str, Any], data: dict[str, Any]) -> Recorded | None:
-    """As `from_row`, from the row's columns and its parsed data."""
+    """As `from_row`, from the row's columns and its data, parsed and checked."""
     cls = _KINDS.get(kind)
     if cls is None:
         return None
+    for name in FLOATS[kind]:
+        if type(data.get(name)) is str:
+            data[name] = unpack_float(data[name])
     data.update(columns)
-    if isinstance(data.get("value"), str):
-        data["value"] = unpack_float(data["value"])
+    # missing and null are one: the default, or None where there is none
+    given = {name: value for name in _FIELDS[kind] if (value := data.get(name)) is not None}
     make: Callable[..., Recorded] = cls
-    return make(**{name: data[name] for name in _FIELDS[kind] if name in data})
+    return make(**(_NOTHING[kind] | given))

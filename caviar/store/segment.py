@@ -16,8 +16,8 @@ from enum import StrEnum
 import pyarrow as pa
 
 from caviar.errors import FolderError
-from caviar.store.layout import FORMAT, TABLES, Table
-from caviar.store.tables import SCHEMAS
+from caviar.store.layout import FORMAT, TABLES, SweepFolder, Table
+from caviar.store.tables import SCHEMAS, check
 
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"CAVIAR\r\n"
@@ -65,30 +65,54 @@ def encode(segment: Segment) -> bytes:
     return b"".join((stream, _TRAILER.pack(_MAGIC, len(stream), zlib.crc32(stream))))
 
 
-def decode(path: object, data: bytes) -> Segment:
-    """The inverse of `encode`; content that is not whole raises a `FolderError` that names ``path``."""
+def decode(where: str, data: bytes) -> Segment:
+    """The inverse of `encode`; content that is not whole, or not what `encode` makes, raises a `FolderError`
+    that names ``where``, the file's whole location."""
     length = len(data) - _TRAILER.size
     if length < 0:
-        raise FolderError(f"{path}: damaged: {len(data)} bytes are too few for a commit")
+        raise FolderError(f"{where}: damaged: {len(data)} bytes are too few for a commit")
     magic, stream_length, checksum = _TRAILER.unpack_from(data, length)
     stream = memoryview(data)[:length]
     if magic != _MAGIC or stream_length != length:
-        raise FolderError(f"{path}: damaged: it does not end as a commit does")
+        raise FolderError(f"{where}: damaged: it does not end as a commit does")
     if zlib.crc32(stream) != checksum:
-        raise FolderError(f"{path}: damaged: its checksum does not match its content")
+        raise FolderError(f"{where}: damaged: its checksum does not match its content")
+    try:
+        return _read(where, stream)
+    except StopIteration:
+        raise FolderError(f"{where}: damaged: it holds no rows") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        # a checksum tells of accidents alone: anybody can make one that is right
+        raise FolderError(f"{where}: damaged: {one_line(error)}") from error
+
+
+def _read(where: str, stream: memoryview) -> Segment:
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
         version = metadata.get("caviar.format")
         if version != str(FORMAT):
-            raise FolderError(f"{path}: format version {version} is unknown; this caviar reads {FORMAT}")
+            raise FolderError(f"{where}: format version {version} is unknown; this caviar reads {FORMAT}")
+        if not reader.schema.equals(_CELLS):
+            raise ValueError("its schema is not that of a commit")
         batch = reader.read_next_batch()
-    return Segment(
+    batch.validate(full=True)  # before anything follows its offsets
+    segment = Segment(
         commit=int(metadata["caviar.commit"]),
         nonce=metadata["caviar.nonce"],
         kind=SegmentKind(metadata["caviar.kind"]),
-        metrics=_from_cell(batch.column("metrics")),
-        events=_from_cell(batch.column("events")),
+        metrics=_from_cell(batch.column("metrics"), "metrics"),
+        events=_from_cell(batch.column("events"), "events"),
     )
+    if segment.commit != SweepFolder.hot_commit(where.rpartition("/")[2]):
+        raise ValueError(f"it is commit {segment.commit}, not that of its name")
+    if segment.kind is SegmentKind.SEAL and (segment.metrics.num_rows or segment.events.num_rows):
+        raise ValueError("it is a seal, and has rows")
+    return segment
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong, in the first line of an error's text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _to_cell(table: pa.Table) -> pa.Array:
@@ -96,5 +120,10 @@ def _to_cell(table: pa.Table) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array([0, table.num_rows], pa.int32()), batch.to_struct_array())
 
 
-def _from_cell(cell: pa.Array) -> pa.Table:
-    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(cell.flatten())])
+def _from_cell(cell: pa.Array, which: Table) -> pa.Table:
+    rows = cell.flatten()
+    if len(cell) != 1 or cell.null_count or rows.null_count:
+        raise ValueError(f"it does not have one cell of {which}")
+    table = pa.Table.from_batches([pa.RecordBatch.from_struct_array(rows)])
+    check(table, which)
+    return table

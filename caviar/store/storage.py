@@ -47,8 +47,8 @@ class Storage(ABC):
         """Make durable a file that is there, although the `create` of it failed."""
 
     @abstractmethod
-    def read(self, key: str) -> bytes:
-        """A file's whole content."""
+    def read(self, key: str, *, most_bytes: int | None = None) -> bytes:
+        """A file's whole content; `FolderError` where that is more than ``most_bytes``, or it is no plain file."""
 
     def read_many(self, keys: Sequence[str]) -> list[bytes]:
         """The content of several files, in their order; one that is missing raises `FileNotFoundError`."""
@@ -56,7 +56,8 @@ class Storage(ABC):
 
     @abstractmethod
     def open(self, key: str) -> BinaryIO:
-        """A file to seek and read in, whose content is fetched piece by piece; close it."""
+        """A file to seek and read in, whose content is fetched piece by piece; close it. `FolderError` where it is
+        no plain file."""
 
     @abstractmethod
     def size_bytes(self, key: str) -> int:
@@ -83,6 +84,17 @@ class Storage(ABC):
     @abstractmethod
     def move(self, key: str, target: str) -> None:
         """Give a file another name, in place of what has that name."""
+
+    # --- where there are links ------------------------------------------------------------------------------
+
+    def check_plain(self, folders: Sequence[str], files: Sequence[str]) -> None:
+        """Check that what of these exists is what it should be, and lies here: what is written or removed behind a
+        link would be somebody else's. Raises `FolderError`."""
+
+    def is_within(self, key: str, folder: str) -> bool:
+        """Whether what a key stands for lies in this folder, also when links are followed, and the folder itself
+        is not reached through one in the sweep's. Where there are no links it always is."""
+        return True
 
     # --- whole folders: checkpoints and logs ----------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def block() -> Callable[..., Reports]:
 def event() -> Callable[..., EventRow]:
     """An event by its number, which its data tells."""
 
-    def make(number: int, kind: str = "decision", **fields: Any) -> EventRow:
+    def make(number: int, kind: str = "noted", **fields: Any) -> EventRow:
         row = {"trial": None, "attempt": None, "step": None, **fields}
         return EventRow(BEGIN_US + number, kind, row["trial"], row["attempt"], row["step"], f'{{"n":{number}}}')
 

@@ -63,7 +63,7 @@ class Act:
     """What leads to one commit, and what follows from it. Checkpoints are of trial 0, attempt 0."""
 
     keys: Sequence[Key] = ()
-    kind: str = "decision"
+    kind: str = "noted"
     trial: int | None = None
     attempt: int | None = None
     events: int = 1
@@ -78,9 +78,9 @@ ACTS = (
     Act(kind="trial_started", trial=0, attempt=0, keys=[(0, 0, 0), (1, 0, 0)]),
     Act(keys=[(0, 0, 1)], events=2, roll=True),
     Act(keys=[(1, 0, 1), (0, 0, 2)], lease_due=True),
-    Act(keys=[(0, 0, 3)], kind="checkpointed", checkpoint=4),
+    Act(keys=[(0, 0, 3)], kind="checkpointed", trial=0, attempt=0, checkpoint=4),
     Act(kind="command_answered", command=True),
-    Act(keys=[(0, 0, 4), (0, 0, 5)], kind="checkpointed", checkpoint=6, discard=4, roll=True),
+    Act(keys=[(0, 0, 4), (0, 0, 5)], kind="checkpointed", trial=0, attempt=0, checkpoint=6, discard=4, roll=True),
     Act(keys=[(1, 0, 2)]),
     # The second driver
     Act(kind="trial_started", trial=0, attempt=1),
@@ -94,7 +94,7 @@ _BOUNDS = [sum(act.events for act in ACTS[:number]) for number in range(len(ACTS
 """How many events there are after so many acts."""
 
 EVENTS = [
-    EventRow(BEGIN_US, act.kind, act.trial, act.attempt, None, json.dumps({"n": start + number}))
+    EventRow(BEGIN_US, act.kind, act.trial, act.attempt, act.checkpoint, json.dumps({"n": start + number}))
     for act, start in zip(ACTS, _BOUNDS, strict=False)
     for number in range(act.events)
 ]

@@ -98,7 +98,7 @@ class Interleavings(RuleBasedStateMachine):
         attempt, first = self.attempt[trial], self.next_seq[trial]
         new = [(trial, attempt, seq) for seq in range(first, first + reports)]
         self.next_seq[trial] += reports
-        self._commit(new, self._event("decision", None, None), again=again)
+        self._commit(new, self._event("noted", None, None), again=again)
 
     @precondition(lambda self: self.driver is not None and not self.driver.waiting)
     @rule(trial=st.integers(0, TRIALS - 1))
@@ -173,7 +173,7 @@ class Interleavings(RuleBasedStateMachine):
         """It may do what changes nothing; the first thing that would make a name fences it off."""
         driver = self.zombies[which % len(self.zombies)]
         before = self._names()
-        event = self._event("decision", None, None)
+        event = self._event("noted", None, None)
         reports = block([key for batch in driver.waiting for key in batch.keys] + [(0, 1_000, self.numbers)])
         acts: dict[str, Callable[[], None]] = {
             "commit": lambda: driver.recorder.commit([reports], [*driver.events(), event]),

@@ -51,7 +51,7 @@ def test_find_says_what_is_wrong(tmp_path: Path) -> None:
     [
         ("", "not JSON"),
         ('{"format": 1', "not JSON"),
-        ("[]", "format version None"),
+        ("[]", "it is a list, not an object"),
         ("{}", "format version None"),
         ('{"format": 999}', "format version 999 is unknown; this caviar reads 1"),
     ],

@@ -98,7 +98,7 @@ def test_whoever_works_on_a_sweep_touches_its_files_through_files_alone(
     box = Inbox(folder, now_us=clock)
     assert box.take() == [CommandReceived(clock(), "1", "stop", None, {})]
     assert box.take_warnings() == [
-        f"{NOWHERE}/inbox/2.json: is not a command (Expecting value: line 1 column 1 (char 0)); "
+        f"{NOWHERE}/inbox/2.json: is not a command (it is not JSON: Expecting value: line 1 column 1 (char 0)); "
         "set aside as 2.json.bad"
     ]
     box.done("1")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from caviar.errors import FolderError
 from caviar.store.segment import Segment, SegmentKind, decode, encode
 from caviar.store.tables import EVENTS, METRICS, events_table, metrics_table
 
-PATH = Path("_hot/000000000012.arrow")
+PATH = "_hot/000000000012.arrow"
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_what_goes_in_comes_out(segment: Segment) -> None:
 
 
 def test_a_seal_has_no_rows() -> None:
-    seal = Segment(0, "nonce", SegmentKind.SEAL, METRICS.empty_table(), EVENTS.empty_table())
+    seal = Segment(12, "nonce", SegmentKind.SEAL, METRICS.empty_table(), EVENTS.empty_table())
     found = decode(PATH, encode(seal))
     assert found.kind is SegmentKind.SEAL
     assert found.metrics.num_rows == found.events.num_rows == 0

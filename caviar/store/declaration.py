@@ -1,0 +1,66 @@
+"""What sweep.json may say: checked once, where it is read, so that nobody meets a text where a number must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from caviar.errors import FolderError
+from caviar.store.strict_json import is_whole
+from caviar.trial import MAX_TRIALS
+
+
+def _is_list(values: object, of: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, of) for value in values)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "created_us": (lambda value: is_whole(value, most=2**57), "microseconds since the epoch"),
+    "name": (lambda value: isinstance(value, str), "text"),
+    "metric": (_is_text, "a metric's name"),
+    "mode": (lambda value: value in ("min", "max"), "min or max"),
+    "trials": (lambda value: is_whole(value, least=1, most=MAX_TRIALS), f"a number from 1 to {MAX_TRIALS}"),
+    "max_step": (lambda value: value is None or is_whole(value, least=1, most=2**53), "a step, or null"),
+    "space": (lambda value: isinstance(value, dict), "an object"),
+    "sampler": (lambda value: isinstance(value, dict), "an object"),
+    "scheduler": (lambda value: isinstance(value, dict), "an object"),
+    "seed": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
+    "retries": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
+    "first": (lambda value: _is_list(value, dict), "a list of objects"),
+    "code": (lambda value: isinstance(value, dict) and _is_list([*value.values()], str), "an object of texts"),
+}
+"""What readers, and drivers that go on with it, use of it."""
+
+_SHOWN = ("metric", "mode", "trials", "space")
+"""Without these a sweep cannot be shown."""
+
+
+_GONE_ON_WITH = (*_SHOWN, "max_step", "sampler", "scheduler", "seed", "retries", "first", "stop_on_nan")
+"""Without these a sweep cannot be gone on with."""
+
+
+def check_complete(declaration: Mapping[str, Any], folder: object, *, to_go_on: bool = False) -> None:
+    """Raise `FolderError` where the declaration of the sweep in ``folder`` lacks what is needed to show it, or
+    ``to_go_on`` with it."""
+    for name in _GONE_ON_WITH if to_go_on else _SHOWN:
+        if name not in declaration:
+            raise FolderError(f"{folder}/sweep.json: damaged: {name} is missing")
+
+
+def declared_mistake(declaration: Mapping[str, Any]) -> str | None:
+    """What is wrong with what a declaration says, in a few words, or None."""
+    from caviar.space import Space  # loads numpy, which those who only know the folder's names do not need
+
+    for name, (is_good, allowed) in _FIELDS.items():
+        if name in declaration and not is_good(declaration[name]):
+            return f"{name} is {declaration[name]!r:.80}, not {allowed}"
+    if "space" in declaration:
+        try:
+            Space.from_dict(declaration["space"])
+        except ValueError as error:
+            return f"space: {error!s:.300}"
+    return None
