@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.controller import Standing
+from caviar.errors import FolderError
 from caviar.messages import (
     Checkpointed,
     CheckpointLost,
@@ -20,7 +21,7 @@ from caviar.messages import (
     TrialReopened,
     TrialSampled,
 )
-from caviar.state import Plan, SweepState
+from caviar.state import MISFITS, Plan, SweepState, misfit
 from caviar.store.tables import events_of
 from caviar.trial import TrialState
 
@@ -48,14 +49,17 @@ class History:
 
 
 def replay(plan: Plan, events: pa.Table) -> History:
-    """Fold the events table. ``plan``: as sweep.json has it."""
+    """Fold the events table. ``plan``: as sweep.json has it. `FolderError`: it tells what cannot have happened."""
     state = SweepState(plan)
     driven_s, since_us, last_us = 0.0, 0, 0
     for event in events_of(events):
         if isinstance(event, DriverStarted):
             driven_s, since_us, last_us = event.driven_s or 0.0, event.time_us, event.time_us
         last_us = max(last_us, event.time_us)
-        state.apply(event)
+        try:
+            state.apply(event)
+        except MISFITS as error:
+            raise FolderError(f"the record of events cannot be gone on from: {misfit(event, error)}") from error
     return History(state, driven_s, since_us, last_us)
 
 

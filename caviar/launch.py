@@ -12,16 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caviar import samplers, schedulers
 from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
-from caviar.errors import UsageError
+from caviar.errors import FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Observer, Runner
-from caviar.space import Space
 from caviar.state import Plan, SweepState
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
@@ -139,7 +137,10 @@ def _recall(
 ) -> tuple[Controller, Resumption]:
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
-    history = replay(plan, join([seen, reader.refresh().events], "events"))
+    try:
+        history = replay(plan, join([seen, reader.refresh().events], "events"))
+    except FolderError as error:
+        raise FolderError(f"{commission.folder}: {error} (`caviar check` says more)") from error
     state = history.state
     metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
@@ -207,16 +208,10 @@ def _job(job: Job, state: SweepState, resumption: Resumption) -> Job:
 def _plan_of(declaration: Mapping[str, Any], given: Plan) -> Plan:
     """The plan as sweep.json has it; with the sampler and scheduler that are given, where they are the same."""
     sampler, scheduler = declaration["sampler"], declaration["scheduler"]
-    return Plan(
-        space=Space.from_dict(declaration["space"]),
-        sampler=given.sampler if given.sampler.to_dict() == sampler else samplers.from_dict(sampler),
-        scheduler=given.scheduler if given.scheduler.to_dict() == scheduler else schedulers.from_dict(scheduler),
-        trials=declaration["trials"],
-        seed=declaration["seed"],
-        minimize=declaration["mode"] == "min",
-        max_step=declaration["max_step"],
-        retries=declaration["retries"],
-        first=declaration["first"],
+    return Plan.of(
+        declaration,
+        sampler=given.sampler if given.sampler.to_dict() == sampler else None,
+        scheduler=given.scheduler if given.scheduler.to_dict() == scheduler else None,
     )
 
 

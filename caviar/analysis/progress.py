@@ -120,7 +120,8 @@ class Progress:
         self._read_sweep(events)
         self._reopen(events)
         self._read_moves(events)
-        statuses = _statuses(events)
+        known = self._params.keys()  # all that have not ended, unless events were lost
+        statuses = {trial: status for trial, status in _statuses(events).items() if trial in known}
         self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
         self._end(statuses)
         self._notes.extend(notes(events, NOTABLE))
@@ -163,7 +164,7 @@ class Progress:
         if len(events.rows(*MOVES_OF_DRIVERS)):
             self._running.clear()
         self._running.difference_update(events.trial[events.rows(*MOVES_OF_TRIALS)].tolist())
-        self._running.update(events.trial[running(events)].tolist())
+        self._running.update(self._params.keys() & set(events.trial[running(events)].tolist()))
 
     def _read_reports(self, rows: ReportColumns, statuses: Mapping[int, str]) -> None:
         best = best_of_each(rows, maximize=self._maximize)

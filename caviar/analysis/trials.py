@@ -84,6 +84,10 @@ class TrialColumns:
         """The rows of these trials, all of which must have been sampled."""
         return np.searchsorted(self.trial, trial)
 
+    def known(self, trial: Ints) -> Bools:
+        """Which of these trials were sampled, as far as that is recorded: all, unless events were lost."""
+        return _known(self.trial, trial)
+
     @classmethod
     def of(cls, events: EventColumns, *, alive: bool) -> TrialColumns:
         """Read the events; in a sweep that no driver has in hand (``alive`` false) no trial runs: those cut off
@@ -93,18 +97,19 @@ class TrialColumns:
         sampled = events.data(rows[first])
         count = len(trial)
 
-        starts = events.rows("trial_started")
+        starts = _of(events, events.rows("trial_started"), trial)
         restarts = Restarts.of(events.trial[starts], events.attempt[starts], restored_steps(events, starts))
         place = np.searchsorted(trial, events.trial[starts])
         start_us = np.full(count, NO_TIME)
         start_us[place[::-1]] = events.time_us[starts][::-1]  # the first start of each is written last
 
         status: npt.NDArray[np.object_] = np.full(count, TrialState.PENDING.value, object)
-        status[np.searchsorted(trial, events.trial[running(events)])] = TrialState.RUNNING.value
+        under_way = _of(events, running(events), trial)
+        status[np.searchsorted(trial, events.trial[under_way])] = TrialState.RUNNING.value
         if not alive:
             status[:] = TrialState.PENDING.value
 
-        ends = lasting_ends(events)
+        ends = _of(events, lasting_ends(events), trial)
         ended = events.data(ends)
         place_ended = np.searchsorted(trial, events.trial[ends])
         reason: npt.NDArray[np.object_] = np.full(count, np.nan, object)
@@ -128,6 +133,18 @@ class TrialColumns:
             by_hand=np.isin(trial, events.trial[orders[by_person]]),
             restarts=restarts,
         )
+
+
+def _of(events: EventColumns, rows: Ints, trials: Ints) -> Ints:
+    """Those of some rows that are of these trials."""
+    return rows[_known(trials, events.trial[rows])]
+
+
+def _known(trials: Ints, trial: Ints) -> Bools:
+    if not len(trials):
+        return np.zeros(len(trial), np.bool_)
+    place = np.minimum(np.searchsorted(trials, trial), len(trials) - 1)
+    return np.asarray(trials[place] == trial)
 
 
 def lasting_ends(events: EventColumns) -> Ints:
