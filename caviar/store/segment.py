@@ -8,6 +8,7 @@ is a commit without rows, which a driver makes when it takes the folder.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from caviar.errors import FolderError
-from caviar.store.layout import FORMAT, TABLES, Table
+from caviar.store.layout import FORMAT, LOST, TABLES, Table
 from caviar.store.tables import SCHEMAS
 
 _TRAILER = struct.Struct("<8sQI")
@@ -42,6 +43,8 @@ class Segment:
     kind: SegmentKind
     metrics: pa.Table
     events: pa.Table
+    stand_in: bool = False
+    """A repair put it in the place of a commit that was lost."""
 
     def rows(self, table: Table) -> pa.Table:
         """Its rows of one table."""
@@ -56,6 +59,8 @@ def encode(segment: Segment) -> bytes:
         "caviar.nonce": segment.nonce,
         "caviar.kind": segment.kind.value,
     }
+    if segment.stand_in:
+        metadata[LOST] = json.dumps([[segment.commit, segment.commit]])
     cells = [_to_cell(segment.rows(table)) for table in TABLES]
     batch = pa.record_batch(cells, schema=_CELLS.with_metadata(metadata))
     sink = pa.BufferOutputStream()
@@ -88,6 +93,7 @@ def decode(path: object, data: bytes) -> Segment:
         kind=SegmentKind(metadata["caviar.kind"]),
         metrics=_from_cell(batch.column("metrics")),
         events=_from_cell(batch.column("events")),
+        stand_in=LOST in metadata,
     )
 
 
