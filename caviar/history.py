@@ -17,12 +17,13 @@ from caviar.messages import (
     CheckpointLost,
     Decided,
     DriverStarted,
+    EventsLost,
     Recorded,
     TrialEnded,
     TrialReopened,
     TrialSampled,
 )
-from caviar.state import Plan, SweepState
+from caviar.state import MISFITS, Plan, SweepState, misfit
 from caviar.store.tables import events_of
 from caviar.trial import TrialState
 
@@ -53,7 +54,8 @@ def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
     """Fold the events table. ``plan``: as sweep.json has it. Events that cannot have happened to this sweep, one
     after the other, raise a `FolderError` that names ``where``, the sweep folder."""
     sampled = events.column("trial").filter(pc.equal(events.column("kind"), TrialSampled.kind)).to_numpy()
-    if (sampled != np.arange(len(sampled))).any():
+    lost = pc.any(pc.equal(events.column("kind"), EventsLost.kind)).as_py()
+    if not lost and (sampled != np.arange(len(sampled))).any():
         raise FolderError(f"{where}: its trials are not sampled in the order of their numbers")
     try:
         state = SweepState(plan)
@@ -66,9 +68,10 @@ def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
         last_us = max(last_us, event.time_us)
         try:
             state.apply(event)
-        except (CaviarError, LookupError, ArithmeticError, TypeError, ValueError) as error:
+        except (*MISFITS, CaviarError, ArithmeticError) as error:
             # every event is sound by itself; whether it fits to those before it only folding them tells
-            raise FolderError(f"{where}: {event.kind!r} cannot follow on the events before it: {error}") from error
+            told = f"the record of events cannot be gone on from: {misfit(event, error)}"
+            raise FolderError(f"{where}: {told} (`caviar check` says more)") from error
     return History(state, driven_s, since_us, last_us)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caviar import samplers, schedulers
 from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
 from caviar.errors import FolderError, UsageError
@@ -21,7 +20,6 @@ from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Observer, Runner
-from caviar.space import Space
 from caviar.state import Plan, SweepState
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
@@ -212,16 +210,10 @@ def _job(job: Job, state: SweepState, resumption: Resumption) -> Job:
 def _plan_of(declaration: Mapping[str, Any], given: Plan) -> Plan:
     """The plan as sweep.json has it; with the sampler and scheduler that are given, where they are the same."""
     sampler, scheduler = declaration["sampler"], declaration["scheduler"]
-    return Plan(
-        space=Space.from_dict(declaration["space"]),
-        sampler=given.sampler if given.sampler.to_dict() == sampler else samplers.from_dict(sampler),
-        scheduler=given.scheduler if given.scheduler.to_dict() == scheduler else schedulers.from_dict(scheduler),
-        trials=declaration["trials"],
-        seed=declaration["seed"],
-        minimize=declaration["mode"] == "min",
-        max_step=declaration["max_step"],
-        retries=declaration["retries"],
-        first=declaration["first"],
+    return Plan.of(
+        declaration,
+        sampler=given.sampler if given.sampler.to_dict() == sampler else None,
+        scheduler=given.scheduler if given.scheduler.to_dict() == scheduler else None,
     )
 
 

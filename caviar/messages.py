@@ -385,6 +385,35 @@ class SweepEnded(Recorded):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class EventsLost(Recorded):
+    """In this place stood events of the commits ``first`` to ``last``; their files were damaged, and a repair put
+    this there instead."""
+
+    kind: ClassVar[str] = "events_lost"
+    time_us: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired(Recorded):
+    """The sweep folder was repaired, after all that is recorded before this."""
+
+    kind: ClassVar[str] = "repaired"
+    time_us: int
+    lost: Mapping[str, Sequence[Sequence[int]]]
+    """By table, the ranges of commits (first and last) whose rows are gone."""
+    aside: Sequence[str]
+    """The files that were set aside, by their names in the folder."""
+    checkpoints: Sequence[Sequence[int]] = ()
+    """Recorded checkpoints that cannot be restored any more: trial, attempt and step of each."""
+    trials_before: int = 0
+    """Where events were lost: trials below this number may have existed."""
+    attempts: int = 0
+    """Where events were lost: no trial has had an attempt above this number."""
+
+
 # --- commands to the executor ----------------------------------------------------------------------
 
 

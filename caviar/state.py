@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from caviar import samplers, schedulers
+from caviar.errors import IllegalMoveError
 from caviar.messages import (
     AttemptFailed,
     AttemptLost,
@@ -21,8 +22,10 @@ from caviar.messages import (
     Decided,
     DeclarationChanged,
     DriverStarted,
+    EventsLost,
     Extended,
     Recorded,
+    Repaired,
     StageOpened,
     StopOrdered,
     SweepEnded,
@@ -55,6 +58,24 @@ class Plan:
     retries: int = 1
     first: Sequence[Mapping[str, Any]] = ()
 
+    @classmethod
+    def of(
+        cls, declaration: Mapping[str, Any], *, sampler: Sampler | None = None, scheduler: Scheduler | None = None
+    ) -> Plan:
+        """The plan in the content of sweep.json; with a sampler and a scheduler that take the place of those
+        there."""
+        return cls(
+            space=Space.from_dict(declaration["space"]),
+            sampler=sampler or samplers.from_dict(declaration["sampler"]),
+            scheduler=scheduler or schedulers.from_dict(declaration["scheduler"]),
+            trials=declaration["trials"],
+            seed=declaration["seed"],
+            minimize=declaration["mode"] == "min",
+            max_step=declaration["max_step"],
+            retries=declaration["retries"],
+            first=declaration["first"],
+        )
+
 
 class SweepState:
     """Where a sweep stands. `apply` alone changes it."""
@@ -85,6 +106,8 @@ class SweepState:
         self.proposer = proposer(plan, self.stage_first)
         self._states = bytearray()
         """Every trial's state as a byte: all that is kept of one that has ended."""
+        self._gap = False
+        """Whether events were lost before the one that comes next."""
         self._folds: dict[type[Recorded], Callable[[Any], None]] = {
             DriverStarted: self._driver_started,
             SweepStarted: self._sweep_started,
@@ -103,12 +126,14 @@ class SweepState:
             TrialEnded: self._trial_ended,
             CommandAnswered: self._command_answered,
             SweepEnded: self._sweep_ended,
+            EventsLost: self._events_lost,
+            Repaired: self._repaired,
         }
 
     def apply(self, event: Recorded) -> None:
         """Fold one recorded event. Kinds that change nothing here are passed over."""
         fold = self._folds.get(type(event))
-        if fold is not None:
+        if fold is not None and (not self._gap or self._bridge(event)):
             fold(event)
 
     def replay(self, events: Iterable[Recorded]) -> None:
@@ -293,12 +318,71 @@ class SweepState:
     def _sweep_ended(self, event: SweepEnded) -> None:
         self.ended = True
 
+    # --- lost events -------------------------------------------------------------------------------
+
+    def _events_lost(self, event: EventsLost) -> None:
+        self._gap = True
+
+    def _repaired(self, event: Repaired) -> None:
+        """All that is left of the time before has been folded. What is begun from here on must not be taken for
+        something of which the record is lost: neither its trial nor its attempt."""
+        self._gap = False
+        self._pass_over(event.trials_before)
+        for record in self.active.values():
+            record.attempt = max(record.attempt, event.attempts)
+
+    def _bridge(self, event: Recorded) -> bool:
+        """After lost events: make up for what this one shows to have happened meanwhile. False: too little is
+        known of its trial to go on with it, be it that its params are lost."""
+        trial: int | None = getattr(event, "trial", None)
+        if trial is None:
+            return True
+        if isinstance(event, TrialSampled):
+            self._pass_over(trial)
+            return True
+        if isinstance(event, TrialReopened):  # so it was completed, and says all that there is to know
+            self._pass_over(trial + 1)
+            self.active.pop(trial, None)
+            self._set(trial, TrialState.COMPLETED)
+            return True
+        record = self.active.get(trial)
+        if record is None:
+            self._pass_over(trial + 1)
+            return False
+        record.attempt = max(record.attempt, getattr(event, "attempt", 0))
+        if isinstance(event, TrialStarted) and record.state is TrialState.RUNNING:
+            self._move(record, TrialState.PENDING)
+        elif isinstance(event, TrialEnded) and record.state is TrialState.PENDING:
+            self._move(record, TrialState.RUNNING)
+        return True
+
+    def _pass_over(self, trials: int) -> None:
+        """Trials below this number exist; those without a record have failed."""
+        for _ in range(self.sampled, trials):
+            self._states.append(_NUMBER[TrialState.FAILED])
+            self.counts[TrialState.FAILED] += 1
+        self.sampled = max(self.sampled, trials)
+
+    def _set(self, trial: int, state: TrialState) -> None:
+        self.counts[self.state_of(trial)] -= 1
+        self.counts[state] += 1
+        self._states[trial] = _NUMBER[state]
+
     def _move(self, record: TrialRecord, to: TrialState) -> None:
-        before = record.state
         record.move(to)
-        self._states[record.trial] = _NUMBER[to]
-        self.counts[before] -= 1
-        self.counts[to] += 1
+        self._set(record.trial, to)
+
+
+def misfit(event: Recorded, error: Exception) -> str:
+    """Why an event could not be folded, in words."""
+    trial = getattr(event, "trial", None)
+    of = "" if trial is None else f" of trial {trial}"
+    why = f"no such trial is on its way ({error})" if isinstance(error, LookupError) else str(error)
+    return f"{event.kind}{of} does not follow from what is recorded before it: {why}"
+
+
+MISFITS = (LookupError, ValueError, TypeError, IllegalMoveError)
+"""What `SweepState.apply` raises for an event that cannot have happened."""
 
 
 def proposer(plan: Plan, first: int) -> Proposer:

@@ -39,9 +39,11 @@ def curves_frame(
         wide[reports.code, np.cumsum(starts) - 1] = reports.value
         columns.update(zip(reports.names, wide, strict=True))
     if params:
-        place = trials.places(columns["trial"])
+        known = trials.known(columns["trial"])
+        place = np.where(known, trials.places(columns["trial"]), -1)
         for name in params:
-            columns[f"params.{name}"] = _param(trials, name).take(place).array
+            values = _param(trials, name)
+            columns[f"params.{name}"] = (values.take(place) if known.all() else values.reindex(place)).array
     return pd.DataFrame(columns)  # copies: what is kept here stays as it was read
 
 

@@ -105,6 +105,7 @@ class Progress:
         self._trials = Rate()
         self._notes: deque[Note] = deque(maxlen=NOTABLE)
         self._reason: str | None = None
+        self._gaps = False
 
     def update(self, increment: Increment, declaration: Mapping[str, Any]) -> None:
         """Take in what is new; ``declaration`` is what sweep.json says. What a reader calls fresh starts over."""
@@ -119,12 +120,15 @@ class Progress:
         self._clock.add(events, reports.time_us)
         self._reports.add(reports.time_us[reports.report_starts()])
         self._trials.add(events.time_us[events.rows("trial_ended")])
+        self._gaps = self._gaps or events.gaps
         restarts = self._restart(events)  # first, while only trials of earlier increments are known
         self._read_sweep(events)
-        events.check_sampled(lambda trial: trial < self._sampled)
+        if not self._gaps:
+            events.check_sampled(lambda trial: trial < self._sampled)
         self._reopen(events)
         self._read_moves(events)
-        statuses = _statuses(events)
+        known = self._params.keys()  # all that have not ended, unless events were lost
+        statuses = {trial: status for trial, status in _statuses(events).items() if trial in known}
         self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
         self._end(statuses)
         self._notes.extend(notes(events, NOTABLE))
@@ -137,7 +141,7 @@ class Progress:
             self._reason = events.event(int(ends[-1])).get("reason")
         rows = events.rows("trial_sampled")
         wrong = np.flatnonzero(events.trial[rows] != np.arange(self._sampled, self._sampled + len(rows)))
-        if len(wrong):
+        if len(wrong) and not self._gaps:
             raise events.damaged(int(rows[wrong[0]]), "trials are not sampled in the order of their numbers")
         self._sampled += len(rows)
         self._params.update(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
@@ -172,7 +176,7 @@ class Progress:
         if len(events.rows(*MOVES_OF_DRIVERS)):
             self._running.clear()
         self._running.difference_update(events.trial[events.rows(*MOVES_OF_TRIALS)].tolist())
-        self._running.update(events.trial[running(events)].tolist())
+        self._running.update(self._params.keys() & set(events.trial[running(events)].tolist()))
 
     def _read_reports(self, rows: ReportColumns, statuses: Mapping[int, str]) -> None:
         best = best_of_each(rows, maximize=self._maximize)

@@ -127,7 +127,7 @@ class Result:
         from caviar.analysis import frames
 
         metrics = self._main_line.names or (self.metric,)
-        return frames.trials_frame(self._trials, self._main_line, params=self.params, metrics=metrics)
+        return frames.trials_frame(self._trials, self._known_line, params=self.params, metrics=metrics)
 
     def curves(
         self, tidy: bool = False, *, params: Iterable[str] = (), attempts: Literal["last", "all"] = "last"
@@ -232,8 +232,14 @@ class Result:
         return self._reports.main_line(self._trials.restarts)
 
     @cached_property
+    def _known_line(self) -> ReportColumns:
+        """Without the reports of trials whose params are lost."""
+        known = self._trials.known(self._main_line.trial)
+        return self._main_line if known.all() else self._main_line.take(known)
+
+    @cached_property
     def _best_of_each(self) -> ReportColumns:
-        return best_of_each(self._main_line.of_metric(self.metric), maximize=self.maximize)
+        return best_of_each(self._known_line.of_metric(self.metric), maximize=self.maximize)
 
 
 def load(path: str | Path) -> Result:

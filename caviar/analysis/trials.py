@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
 from caviar.controller import BY_HAND
 from caviar.errors import FolderError
-from caviar.messages import Ints
+from caviar.messages import EventsLost, Ints
 from caviar.store.event_data import COLUMNS_OF, EventDataError, field, parse_event, parse_rows
 from caviar.trial import Params, TrialState
 
@@ -84,8 +84,16 @@ class EventColumns:
         """The error for an event that cannot be."""
         return FolderError(f"{self.where}: event {self.seq[row]}, {self.kinds[self.code[row]]!r:.80}: {reason}")
 
+    @property
+    def gaps(self) -> bool:
+        """Whether a repair has left out events that were lost."""
+        return bool(len(self.rows(EventsLost.kind)))
+
     def check_sampled(self, known: Callable[[Ints], Bools]) -> None:
-        """Raise `FolderError` where an event is of a trial that is not known: that was never sampled."""
+        """Raise `FolderError` where an event is of a trial that is not known: that was never sampled. Where events
+        were lost nobody can tell."""
+        if self.gaps:
+            return
         rows = self.rows(*COLUMNS_OF["trial"])
         unknown = np.flatnonzero(~known(self.trial[rows]))
         if len(unknown):
@@ -111,17 +119,25 @@ class TrialColumns:
     restarts: Restarts
     where: str
     """The sweep folder, for errors."""
+    gaps: bool
+    """Whether events were lost."""
 
     def __len__(self) -> int:
         return len(self.trial)
 
     def places(self, trial: Ints) -> Ints:
-        """The rows of these trials; one that was never sampled raises `FolderError`."""
-        known = _among(trial, self.trial)
-        if not known.all():
-            lost = trial[np.argmin(known)]
-            raise FolderError(f"{self.where}: has reports of trial {lost}, which was never sampled")
+        """The rows of these trials, which are known."""
         return np.searchsorted(self.trial, trial)
+
+    def known(self, trial: Ints) -> Bools:
+        """Which of these trials were sampled, as far as that is recorded: all, unless events were lost. Where none
+        were, one that was never sampled raises `FolderError`."""
+        found = _among(trial, self.trial)
+        if not self.gaps and not found.all():
+            raise FolderError(
+                f"{self.where}: has reports of trial {trial[np.argmin(found)]}, which was never sampled"
+            )
+        return found
 
     @classmethod
     def of(cls, events: EventColumns, *, alive: bool) -> TrialColumns:
@@ -133,18 +149,19 @@ class TrialColumns:
         stage, params = events.fields(rows[first], "trial_sampled", "stage", "params")
         count = len(trial)
 
-        starts = events.rows("trial_started")
+        starts = _of(events, events.rows("trial_started"), trial)
         restarts = Restarts.of(events.trial[starts], events.attempt[starts], restored_steps(events, starts))
         place = np.searchsorted(trial, events.trial[starts])
         start_us = np.full(count, NO_TIME)
         start_us[place[::-1]] = events.time_us[starts][::-1]  # the first start of each is written last
 
         status: npt.NDArray[np.object_] = np.full(count, TrialState.PENDING.value, object)
-        status[np.searchsorted(trial, events.trial[running(events)])] = TrialState.RUNNING.value
+        under_way = _of(events, running(events), trial)
+        status[np.searchsorted(trial, events.trial[under_way])] = TrialState.RUNNING.value
         if not alive:
             status[:] = TrialState.PENDING.value
 
-        ends = lasting_ends(events)
+        ends = _of(events, lasting_ends(events), trial)
         how, why = events.fields(ends, "trial_ended", "status", "reason")
         place_ended = np.searchsorted(trial, events.trial[ends])
         reason: npt.NDArray[np.object_] = np.full(count, np.nan, object)
@@ -169,6 +186,7 @@ class TrialColumns:
             by_hand=np.isin(trial, events.trial[orders[by_person]]),
             restarts=restarts,
             where=events.where,
+            gaps=events.gaps,
         )
 
 
@@ -181,6 +199,11 @@ def _among(trials: Ints, sampled: Ints) -> Bools:
         return known
     found: Bools = sampled[np.minimum(np.searchsorted(sampled, trials), len(sampled) - 1)] == trials
     return found
+
+
+def _of(events: EventColumns, rows: Ints, trials: Ints) -> Ints:
+    """Those of some rows that are of these trials."""
+    return rows[_among(events.trial[rows], trials)]
 
 
 def lasting_ends(events: EventColumns) -> Ints:

@@ -10,6 +10,7 @@ watch.py       status, watch
 tables.py      trials, best, curves
 events.py      events
 stop.py        stop
+check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again
 live.py        what to show on a terminal

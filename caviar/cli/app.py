@@ -31,6 +31,7 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "stop": "caviar.cli.stop",
+    "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
 

@@ -111,6 +111,12 @@ def what(event: Mapping[str, Any]) -> str:
             return f"now another: {', '.join(data['changes'])}"
         case "checkpointed":
             return f"step {step}"
+        case "events_lost":
+            return f"events of the commits {data['first']} to {data['last']} stood here; their files were damaged"
+        case "repaired":
+            lost = ", ".join(data["lost"]) or "nothing"
+            count = len(data["aside"])
+            return f"lost: {lost}; {count} file{'' if count == 1 else 's'} set aside"
         case "sweep_started":
             return f"{data['trials']} trials"
         case "stage_opened":

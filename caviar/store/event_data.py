@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import chain
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_origin, get_type_hints
 
 from caviar.messages import LAST_STEP, Recorded
 from caviar.space import Space
@@ -42,6 +42,7 @@ _TYPES: Mapping[Any, frozenset[type]] = {
 _FLOATS = frozenset({float, type(None)})
 _NONE = frozenset({type(None)})
 _OBJECT = frozenset({dict})
+_LIST = frozenset({list})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _ENDS = frozenset(state.value for state in TrialState if state.final)
 
@@ -49,7 +50,11 @@ _ENDS = frozenset(state.value for state in TrialState if state.final)
 def _types(hint: Any) -> frozenset[type]:
     """The types that JSON has for a field of a record."""
     parts = getattr(hint, "__args__", ()) if type(None) in getattr(hint, "__args__", ()) else (hint,)
-    return frozenset().union(*(_TYPES.get(part, _OBJECT) for part in parts))
+    return frozenset().union(*(_types_of(part) for part in parts))
+
+
+def _types_of(hint: Any) -> frozenset[type]:
+    return _LIST if get_origin(hint) is Sequence else _TYPES.get(hint, _OBJECT)
 
 
 def _fields(kind: type[Recorded]) -> dict[str, frozenset[type]]:
@@ -210,6 +215,19 @@ def _check_trials(column: Sequence[int]) -> None:
             raise ValueError(f"trials is {value}, not a number from 1 to {MAX_TRIALS}")
 
 
+def _check_unknown(column: Sequence[int | None]) -> None:
+    for value in column:
+        if value is not None and not 0 <= value <= MAX_TRIALS:
+            raise ValueError(f"{value} trials are not from 0 to {MAX_TRIALS}")
+
+
+def _check_places(column: Sequence[Sequence[Any] | None]) -> None:
+    for places in column:
+        for place in places or ():
+            if not isinstance(place, list) or len(place) != 3 or not all(map(is_whole, place)):
+                raise ValueError(f"checkpoints has {_shown(place)}, not a trial, an attempt and a step")
+
+
 def _check_max_step(column: Sequence[int | None]) -> None:
     for value in column:
         if value is not None and not 1 <= value <= LAST_STEP:
@@ -222,6 +240,8 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "space": _check_space,
     "changes": _check_changes,
     "trials": _check_trials,
+    "trials_before": _check_unknown,
+    "checkpoints": _check_places,
     "max_step": _check_max_step,
 }
 """What fields of these names must keep to beyond their types."""

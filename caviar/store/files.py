@@ -13,10 +13,13 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from caviar.errors import FolderError
+
+TIDIED_TRIES = 3
 
 
 class Files:
@@ -73,6 +76,20 @@ class Files:
         """The names in a folder, in no order."""
         return os.listdir(path)  # noqa: PTH208 - the names alone: thousands of Path objects cost more than the listing
 
+    def walk(self, path: Path) -> Iterator[tuple[Path, int]]:
+        """Every file below a folder and its size, as far as they stay while one looks; links are not followed."""
+        try:
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.walk(Path(entry.path))
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False).st_size
+
     def read(self, path: Path) -> bytes:
         """A file's whole content; what is no plain file raises `FolderError`."""
         return read_plain(path)
@@ -118,6 +135,9 @@ class Files:
         `OSError` leaves it open whether ``path`` now exists: read it back before trying the same name again.
         ``temporary`` is a fresh name on the same file system.
         """
+        self._again_if_tidied(lambda: self._create(path, data, temporary), path, temporary)
+
+    def _create(self, path: Path, data: bytes, temporary: Path) -> None:
         try:
             self.write(temporary, data)
             try:
@@ -135,6 +155,21 @@ class Files:
 
     def replace(self, path: Path, data: bytes, *, temporary: Path) -> None:
         """Make ``path`` hold ``data`` as a whole, whatever it held before."""
+        self._again_if_tidied(lambda: self._replace(path, data, temporary), path, temporary)
+
+    def _again_if_tidied(self, make: Callable[[], None], path: Path, temporary: Path) -> None:
+        """A driver that starts removes what others left on its way. Where two start at once, that may be what the
+        other one is just about to link: then it is written once more."""
+        for left in reversed(range(TIDIED_TRIES)):
+            try:
+                make()
+            except FileNotFoundError:
+                if not left or not (self.exists(temporary.parent) and self.exists(path.parent)):
+                    raise
+            else:
+                return
+
+    def _replace(self, path: Path, data: bytes, temporary: Path) -> None:
         try:
             self.write(temporary, data)
             self.rename(temporary, path)

@@ -24,6 +24,8 @@ def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequen
         outer.insert(0, path)
         path = path.parent
     made: list[Path] = []
+    taken = False
+    """Another process took this for the remains of a founding that was cut off, and goes on with it."""
     try:
         try:
             for path in (*outer, *folders):
@@ -32,6 +34,7 @@ def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequen
                 files.sync_folder(path.parent)
             files.probe(folders[0])
         except FileExistsError as error:
+            taken = folders[0] in made
             raise FolderError(f"{root}: another process is making a sweep of it") from error
         except OSError as error:
             raise FolderError(f"{root}: cannot be made: {error.strerror}") from error
@@ -39,6 +42,8 @@ def founding(root: Path, files: Files, *, folders: Sequence[Path], loose: Sequen
     except FileExistsError:  # another process goes on with what was begun here
         raise
     except BaseException:
+        if taken:
+            raise
         if folders[0] in made:  # otherwise another process's files lie there
             for path in loose:
                 files.unlink(path)

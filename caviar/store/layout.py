@@ -19,6 +19,9 @@ from caviar.store.strict_json import parse_object
 FORMAT = 1
 """The version of the folder's format that this caviar writes, and the only one that it reads."""
 
+LOST = "caviar.lost"
+"""The metadata of a file that a repair made: the ranges of commits whose rows it lacks, as JSON."""
+
 Table = Literal["metrics", "events"]
 TABLES: tuple[Table, ...] = ("metrics", "events")
 
@@ -61,6 +64,11 @@ class SweepFolder:
         return "sweep.json"
 
     @property
+    def sweep_copy(self) -> str:
+        """A copy of the declaration, in case that should be damaged; folders of the first version have none."""
+        return ".sweep.copy"
+
+    @property
     def lease_json(self) -> str:
         """Who drives the sweep."""
         return "lease.json"
@@ -84,6 +92,11 @@ class SweepFolder:
     def logs_folder(self) -> str:
         """What trials printed."""
         return "logs"
+
+    @property
+    def damaged_folder(self) -> str:
+        """Where a repair sets files aside, under the names that they had in the sweep folder."""
+        return ".damaged"
 
     def table_folder(self, table: Table) -> str:
         """The folder of a table's parts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -65,11 +65,22 @@ class LocalStorage(Storage):
     def names(self, folder: str) -> list[str]:
         return self._files.names(self.path(folder))
 
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        for path, size_bytes in self._files.walk(self.path(folder)):
+            yield path.relative_to(self._root).as_posix(), size_bytes
+
     def unlink(self, key: str) -> None:
         self._files.unlink(self.path(key))
 
     def move(self, key: str, target: str) -> None:
-        self._files.rename(self.path(key), self.path(target))
+        source, path = self.path(key), self.path(target)
+        try:
+            self._files.rename(source, path)
+        except FileNotFoundError:
+            if not self._files.exists(source):
+                raise
+            self._files.make_folders(path.parent)
+            self._files.rename(source, path)
 
     # --- links ----------------------------------------------------------------------------------------------
 
@@ -126,6 +137,10 @@ class LocalStorage(Storage):
         with contextlib.suppress(OSError):  # the first that is not empty
             for parent in self._parents(folder)[:-1]:
                 self._files.remove_folder(parent)
+
+    def make_folders(self, folders: Sequence[str]) -> None:
+        for folder in (TMP, *folders):
+            self._files.make_folders(self.path(folder))
 
     def appendable(self, key: str) -> Path:
         path = self.path(key)

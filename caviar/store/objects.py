@@ -138,6 +138,14 @@ class ObjectStorage(Storage):
         # Some servers keep an object for the folder itself
         return [one.rstrip("/").rpartition("/")[2] for one in paths if one.rstrip("/") != path]
 
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        path = self._path(folder)
+        with as_os_errors(self.where(folder)):
+            for page in obstore.list(self._client, f"{path}/" if path else None):
+                for one in page:
+                    if not one["path"].endswith("/"):  # some servers keep an object for the folder itself
+                        yield one["path"].removeprefix(self._prefix).lstrip("/"), int(one["size"])
+
     def unlink(self, key: str) -> None:
         self.unlink_many([key])
 

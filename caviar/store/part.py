@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caviar.errors import FolderError, OutageError
-from caviar.store.layout import FORMAT, LAST_COMMIT, SweepFolder, Table
+from caviar.store.layout import FORMAT, LAST_COMMIT, LOST, SweepFolder, Table
 from caviar.store.segment import one_line
 from caviar.store.tables import SCHEMAS, check
 
@@ -29,16 +30,22 @@ class Part:
     first: int
     last: int
     nonce: str
+    lost: tuple[tuple[int, int], ...] = ()
+    """The ranges of commits whose rows it lacks, as it was made by a repair."""
 
 
-def encode_part(table: pa.Table, first: int, *, last: int, nonce: str) -> bytes:
-    """The file's content."""
+def encode_part(
+    table: pa.Table, first: int, *, last: int, nonce: str, lost: Sequence[tuple[int, int]] = ()
+) -> bytes:
+    """The file's content; ``lost``: the ranges of commits whose rows are not among these, as a repair finds."""
     metadata = {
         "caviar.format": str(FORMAT),
         "caviar.first_commit": str(first),
         "caviar.last_commit": str(last),
         "caviar.nonce": nonce,
     }
+    if lost:
+        metadata[LOST] = json.dumps(lost)
     sink = pa.BufferOutputStream()
     pq.write_table(
         table.replace_schema_metadata(metadata),
@@ -75,7 +82,17 @@ def read_footer(folder: SweepFolder, key: str) -> Part:
         raise FolderError(f"{where}: damaged: it begins at commit {first}, not where its name says")
     if not first <= last < LAST_COMMIT:
         raise FolderError(f"{where}: damaged: it ends at commit {last}")
-    return Part(key, first, last, nonce)
+    return Part(key, first, last, nonce, _lost(where, metadata.get(LOST.encode(), b"[]")))
+
+
+def _lost(where: str, text: bytes) -> tuple[tuple[int, int], ...]:
+    try:
+        ranges = json.loads(text)
+        if all(type(bound) is int for bounds in ranges for bound in bounds):
+            return tuple((first, last) for first, last in ranges)
+        raise ValueError(f"{ranges!r:.60} are no ranges of commits")
+    except (ValueError, TypeError) as error:
+        raise FolderError(f"{where}: damaged: what it says was lost: {one_line(error)}") from None
 
 
 def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = None) -> pa.Table:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from caviar.errors import FolderError
 from caviar.messages import Reports, TrialStarted
-from caviar.store import segment
+from caviar.store import segment, spare
 from caviar.store.beginnings import check_new
 from caviar.store.fence import Fence
 from caviar.store.files import Files
@@ -84,7 +84,7 @@ class Recorder:
             folder = SweepFolder(folder.path, files)
         begun = check_new(folder, created_us)
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
-        loose = (folder.sweep_json, folder.lease_json)
+        loose = (folder.sweep_json, folder.sweep_copy, folder.lease_json)
         try:
             with folder.storage.founding(folder.folders, loose, begun=begun):
                 recorder._found(data, begun=begun)
@@ -117,6 +117,7 @@ class Recorder:
         if not take_over:
             refuse_if_held(folder, now_us())
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
+        folder.storage.make_folders(folder.folders)  # those that were empty get lost on the way of a copy
         # A predecessor that was killed may have got as far as a name that is not on the disk yet. Before anything
         # is built on what is found, it has to be: here, and in `_recall`
         folder.storage.sync(folder.sweep_json)
@@ -137,6 +138,7 @@ class Recorder:
         recorder._renew_lease()
         try:
             recorder._catch_up(camera)
+            recorder._fence.read_own(recorder._next_commit)  # what is on its way may be a successor's by now
             recorder._tidy()
         except BaseException:
             recorder._release_lease()
@@ -256,6 +258,8 @@ class Recorder:
         try:
             self._lay(begun=begun)
             self._storage.create(self._folder.sweep_json, declaration)
+            with contextlib.suppress(OSError):  # a sweep can do without
+                self._storage.replace(self._folder.sweep_copy, spare.encode(declaration))
         except BaseException:
             if begun:
                 with contextlib.suppress(OSError):
@@ -315,6 +319,11 @@ class Recorder:
     def _note_reports(self, metrics: pa.Table) -> None:
         self._progress.note(*(metrics.column(name).to_numpy() for name in ("trial", "attempt", "seq")))
 
+    def _note_numbers(self, events: pa.Table) -> None:
+        """Not how many there are: some may have been lost."""
+        if events.num_rows:
+            self._next_event = max(self._next_event, pc.max(events.column("seq")).as_py() + 1)
+
     def _note_starts(self, events: pa.Table) -> None:
         started = events.filter(pc.equal(events.column("kind"), TrialStarted.kind))
         for trial, attempt in zip(
@@ -357,8 +366,8 @@ class Recorder:
         for part in picture.parts["metrics"]:
             self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:
-            events = read_part(self._folder, part.key, columns=("kind", "trial", "attempt"))
-            self._next_event += events.num_rows
+            events = read_part(self._folder, part.key, columns=("seq", "kind", "trial", "attempt"))
+            self._note_numbers(events)
             self._note_starts(events)
         covered = {table: picture.covered(table) for table in TABLES}
         self._roller.recall(covered, picture.hot)
@@ -366,7 +375,7 @@ class Recorder:
         for commit, content in zip(left, self._fence.read_all(left), strict=True):
             self._note_reports(content.metrics)
             if commit > covered["events"]:
-                self._next_event += content.events.num_rows
+                self._note_numbers(content.events)
                 self._note_starts(content.events)
             if content.kind is not SegmentKind.SEAL:
                 self._roller.add(content, self._now_us())

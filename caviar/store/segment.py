@@ -8,6 +8,7 @@ is a commit without rows, which a driver makes when it takes the folder.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 from caviar.errors import FolderError
-from caviar.store.layout import FORMAT, TABLES, SweepFolder, Table
+from caviar.store.layout import FORMAT, LOST, TABLES, SweepFolder, Table
 from caviar.store.tables import SCHEMAS, check
 
 _TRAILER = struct.Struct("<8sQI")
@@ -42,6 +43,8 @@ class Segment:
     kind: SegmentKind
     metrics: pa.Table
     events: pa.Table
+    stand_in: bool = False
+    """A repair put it in the place of a commit that was lost."""
 
     def rows(self, table: Table) -> pa.Table:
         """Its rows of one table."""
@@ -56,6 +59,8 @@ def encode(segment: Segment) -> bytes:
         "caviar.nonce": segment.nonce,
         "caviar.kind": segment.kind.value,
     }
+    if segment.stand_in:
+        metadata[LOST] = json.dumps([[segment.commit, segment.commit]])
     cells = [_to_cell(segment.rows(table)) for table in TABLES]
     batch = pa.record_batch(cells, schema=_CELLS.with_metadata(metadata))
     sink = pa.BufferOutputStream()
@@ -102,10 +107,12 @@ def _read(where: str, stream: memoryview) -> Segment:
         kind=SegmentKind(metadata["caviar.kind"]),
         metrics=_from_cell(batch.column("metrics"), "metrics"),
         events=_from_cell(batch.column("events"), "events"),
+        stand_in=LOST in metadata,
     )
     if segment.commit != SweepFolder.hot_commit(where.rpartition("/")[2]):
         raise ValueError(f"it is commit {segment.commit}, not that of its name")
-    if segment.kind is SegmentKind.SEAL and (segment.metrics.num_rows or segment.events.num_rows):
+    rows = segment.metrics.num_rows or segment.events.num_rows
+    if segment.kind is SegmentKind.SEAL and rows and not segment.stand_in:  # which says what was lost
         raise ValueError("it is a seal, and has rows")
     return segment
 

@@ -7,7 +7,7 @@ The key `""` is the place itself. A storage knows no format and no protocol; its
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -73,6 +73,11 @@ class Storage(ABC):
         may go on to be named for a while after its last file went; it does not exist then."""
 
     @abstractmethod
+    def walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Every file below a folder, at any depth, by its key, and its size in bytes; those of one folder side by
+        side. A folder that is missing has none."""
+
+    @abstractmethod
     def unlink(self, key: str) -> None:
         """Remove a file; one that is gone already is no error."""
 
@@ -83,7 +88,7 @@ class Storage(ABC):
 
     @abstractmethod
     def move(self, key: str, target: str) -> None:
-        """Give a file another name, in place of what has that name."""
+        """Give a file another name, in place of what has that name; folders above that are made."""
 
     # --- where there are links ------------------------------------------------------------------------------
 
@@ -129,6 +134,9 @@ class Storage(ABC):
     def settle(self, key: str) -> None:
         """This process is done, for now, with what `appendable` gave it for ``key``, and with what `fetch` gave it
         of this folder and those below it. Never fails."""
+
+    def make_folders(self, folders: Sequence[str]) -> None:
+        """Make these folders where they are missing, in a place that has such things."""
 
     # --- beginning and end ----------------------------------------------------------------------------------
 

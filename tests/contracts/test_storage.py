@@ -118,6 +118,28 @@ def test_replace_overwrites(storage: Storage) -> None:
         storage.create("lease.json", b"third")
 
 
+def test_walking_finds_every_file_at_any_depth(storage: Storage, place: Open) -> None:
+    sizes = {"metrics/a": 1, "metrics/sub/b": 0, "metrics/sub/deeper/c": 3, "metrics.txt": 4}
+    for key, size_bytes in sizes.items():
+        storage.make_folders([key.rpartition("/")[0]] if "/" in key else [])
+        storage.replace(key, bytes(size_bytes))
+    inside = {key: size for key, size in sizes.items() if key.startswith("metrics/")}
+    assert dict(place().walk("metrics")) == inside
+    assert dict(place().walk("metrics/sub/deeper")) == {"metrics/sub/deeper/c": 3}
+    assert list(place().walk("nothing")) == []
+    assert sizes.items() <= dict(place().walk("")).items()
+
+
+def test_a_file_moves_into_folders_that_are_not_there_yet(storage: Storage, place: Open) -> None:
+    storage.create("_hot/a", b"one")
+    storage.move("_hot/a", "aside/deep/a")
+    assert place().read("aside/deep/a") == b"one"
+    assert place().names("_hot") == []
+    with pytest.raises(FileNotFoundError):
+        storage.move("_hot/a", "aside/b")
+    assert place().names("aside") == ["deep"]
+
+
 def test_what_was_created_can_be_made_durable_again(storage: Storage) -> None:
     storage.create("_hot/a", b"one")
     storage.sync("_hot/a")

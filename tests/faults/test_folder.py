@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import pytest
 from click.testing import CliRunner
 
 import caviar
+from caviar import commits
 from caviar.cli import main
 from caviar.errors import FolderError
-from caviar.messages import TrialStarted
+from caviar.messages import Decided, TrialEnded, TrialStarted
+from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.recorder import Recorder
@@ -194,6 +198,74 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_pat
         assert not ran
         assert not list(locked.iterdir())
         locked.chmod(0o755)
+
+
+# --- a disk that is slow, or fails --------------------------------------------------------------------
+
+
+def test_a_disk_that_is_slow_delays_no_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow it is: here nothing is written until the scheduler has judged every trial."""
+    began, writes, judged_all = threading.Event(), threading.Event(), threading.Event()
+    waited: list[bool] = []
+    judged: set[int] = set()
+    write = Files.write
+
+    def slow(self: Files, path: Path, data: bytes) -> None:
+        if began.is_set() and not judged_all.is_set():
+            writes.set()
+            waited.append(judged_all.wait(60))
+        write(self, path, data)
+
+    def observe(item: Any) -> None:
+        began.set()
+        if isinstance(item, Decided):
+            judged.add(item.trial)
+        if isinstance(item, TrialEnded) and item.trial == 0:
+            assert writes.wait(60)
+        if isinstance(item, TrialEnded) and item.trial == 7:
+            judged_all.set()
+
+    monkeypatch.setattr(Files, "write", slow)
+    monkeypatch.setattr(commits, "COMMIT_S", 0.0)
+    slowly = sweep(scheduler=caviar.Asha(grace_steps=4))
+    result = slowly.run(tmp_path / "sweep", caviar.Inline(), on_event=observe)
+    assert waited == [True]
+    assert judged == set(range(8))
+    assert result.status == "finished"
+    assert (result.curves().groupby("trial").size() == result.trials().steps).all()
+
+
+@pytest.mark.parametrize("operation", ["write", "fsync", "link", "sync_folder"])
+def test_input_output_errors_are_waited_out_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    failures = 3
+    failed: list[str] = []
+    broken = threading.Event()
+    place: Any = os if operation == "fsync" else Files
+    real = getattr(place, operation)
+
+    def failing(*args: Any) -> Any:
+        if broken.is_set() and len(failed) < failures:
+            failed.append(operation)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(*args)
+
+    monkeypatch.setattr(place, operation, failing)
+    monkeypatch.setattr(commits, "COMMIT_S", 0.0)
+    monkeypatch.setattr(commits, "PATIENT_COMMIT_S", 0.01)
+    result = sweep().run(tmp_path / "sweep", caviar.Inline(), on_event=at_trial_3(broken.set))
+    assert failed == [operation] * failures
+    waits, goes_on = (record.getMessage() for record in caplog.records if record.name.startswith("caviar"))
+    assert waits.startswith("cannot write to the sweep folder: ")
+    assert "Input/output error" in waits
+    assert waits.endswith("waiting, no trial is started meanwhile")
+    assert goes_on == "the sweep folder can be written again; going on"
+    assert result.status == "finished"
+    assert result.counts() == {"completed": 8}
+    assert (result.curves().groupby("trial").size() == 20).all()
+    assert not result.events().seq.duplicated().any()
+    assert not list((tmp_path / "sweep" / ".tmp").iterdir())
 
 
 # --- no folder ----------------------------------------------------------------------------------------

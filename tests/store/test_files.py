@@ -88,3 +88,30 @@ def test_the_probe_names_what_a_file_system_lacks(tmp_path: Path, files: Files, 
     assert str(error.value).startswith(str(tmp_path))
     assert "\n" not in str(error.value)
     assert list(folder.iterdir()) == []
+
+
+def test_what_another_driver_tidied_away_on_its_way_is_written_once_more(tmp_path: Path) -> None:
+    class Tidied(Files):
+        tidied = 0
+
+        def _tidy(self, path: Path) -> None:
+            if self.tidied < 2:
+                self.tidied += 1
+                path.unlink()
+
+        def link(self, source: Path, target: Path) -> None:
+            self._tidy(source)
+            super().link(source, target)
+
+        def rename(self, source: Path, target: Path) -> None:
+            self._tidy(source)
+            super().rename(source, target)
+
+    (tmp_path / "tmp").mkdir()
+    for make in (Tidied().create, Tidied().replace):
+        make(tmp_path / make.__name__, b"rows", temporary=tmp_path / "tmp" / "0")
+        assert (tmp_path / make.__name__).read_bytes() == b"rows"
+    assert not list((tmp_path / "tmp").iterdir())
+    with pytest.raises(FileNotFoundError):
+        Files().create(tmp_path / "gone" / "x", b"rows", temporary=tmp_path / "tmp" / "0")
+    assert not list((tmp_path / "tmp").iterdir())

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import caviar
+from caviar.store.check.look import check
+from caviar.store.layout import SweepFolder
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -34,6 +36,12 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> caviar.Sweep:
     monkeypatch.setitem(sys.modules, "old_task", module)
     spec.loader.exec_module(module)
     return module.sweep
+
+
+def test_it_is_sound(old: Path) -> None:
+    for name in ("finished", "cut-off"):
+        verdict = check(SweepFolder(old / name), log_bytes=10 * 2**20)
+        assert verdict.sound, verdict.findings
 
 
 def test_what_it_says_has_not_changed(old: Path) -> None:

@@ -31,6 +31,9 @@ class Elsewhere(Files):
     def make_folder(self, path: Path) -> None:
         super().make_folder(self._at(path))
 
+    def make_folders(self, path: Path) -> None:
+        super().make_folders(self._at(path))
+
     def write(self, path: Path, data: bytes) -> None:
         super().write(self._at(path), data)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from caviar.errors import FencedError, FolderError
-from caviar.store import roller
+from caviar.store import roller, spare
 from caviar.store.files import Files
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease
@@ -31,6 +31,7 @@ def hot(folder: SweepFolder) -> list[int]:
 
 def test_a_new_folder_is_whole(recorder: Recorder, folder: SweepFolder, clock: Any) -> None:
     assert names(folder.path) == [
+        ".sweep.copy",
         ".tmp",
         "_hot",
         "checkpoints",
@@ -45,6 +46,26 @@ def test_a_new_folder_is_whole(recorder: Recorder, folder: SweepFolder, clock: A
     assert names(folder.path / "metrics") == names(folder.path / "events") == ["part-000000000000.parquet"]
     declaration = json.loads((folder.path / "sweep.json").read_text())
     assert declaration == {"metric": "loss", "format": 1, "created_us": clock()}
+    copy = (folder.path / ".sweep.copy").read_bytes()
+    assert spare.decode("copy", copy) == (folder.path / "sweep.json").read_bytes()
+
+
+def test_who_is_taken_for_the_remains_of_a_founding_leaves_it_to_the_other(
+    folder: SweepFolder, clock: Any
+) -> None:
+    """Two begin at once: the second one finds what the first has made so far, and uses it."""
+
+    class Overtaken(Files):
+        def make_folder(self, path: Path) -> None:
+            if path.name == "_hot" and not folder.exists():
+                Recorder.create(folder, {"metric": "theirs"}, now_us=clock)
+            super().make_folder(path)
+
+    with pytest.raises(FolderError, match="another process is making a sweep of it"):
+        Recorder.create(folder, {"metric": "ours"}, now_us=clock, files=Overtaken())
+    assert folder.declaration()["metric"] == "theirs"
+    assert Reader(folder.path).read()[0].num_rows == 0
+    assert names(folder.path / ".tmp") == []
 
 
 def test_pandas_reads_a_new_folder(recorder: Recorder, folder: SweepFolder) -> None:
