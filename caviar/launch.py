@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar import samplers, schedulers
-from caviar.controller import Controller, Resumption
+from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
-from caviar.messages import CheckpointLost, Extension, TrialReopened, TrialSampled
+from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Observer, Runner
 from caviar.space import Space
 from caviar.state import Plan, SweepState
@@ -97,7 +98,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
             f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
-    if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader, seen):
+    if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen):
         _close_after(folder)
         return
     plan = _plan_of(first, commission.plan)
@@ -127,10 +128,10 @@ def _close_after(folder: SweepFolder) -> None:
         Recorder.open(folder, now_us=wall_clock_us).close()
 
 
-def _unsampled(reader: Reader, events: pa.Table) -> bool:
-    """Whether a sweep that has ended had been stopped before all its trials were sampled."""
-    sampled = pc.sum(pc.equal(events.column("kind"), TrialSampled.kind)).as_py() or 0
-    return bool(sampled < reader.declaration["trials"])
+def _all_done(events: pa.Table) -> bool:
+    """Whether a sweep that has ended was not stopped before its time."""
+    ends = events.column("data").filter(pc.equal(events.column("kind"), SweepEnded.kind))
+    return bool(json.loads(ends[-1].as_py())["reason"] == DONE)
 
 
 def _recall(
@@ -180,7 +181,11 @@ def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopen
     """Completed trials that came to ``max_step`` and have something to go on from."""
     _, events = Reader(commission.folder.path, metrics=False).read()
     found = revivable(events, max_step)
-    return [one for one in found if commission.files.damage(one.trial, (one.checkpoint, one.step)) is None]
+    return [one for one in found if _whole(one, commission.files)]
+
+
+def _whole(trial: TrialReopened, files: CheckpointFiles) -> bool:
+    return trial.checkpoint is not None and files.damage(trial.trial, (trial.checkpoint, trial.step)) is None
 
 
 def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:
