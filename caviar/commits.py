@@ -103,29 +103,13 @@ class Commits:
 
     def flush(self) -> None:
         """Have everything that was added durable; a disk without room raises `OSError`."""
-        if self._writing is not None:
-            self._writing.exception()
-            self._settle()
-        while self._written is not None or self._batch:
-            self._write().exception()
-            self._settle()
-            if self.stuck is not None:
-                raise OSError(f"cannot write the last reports: {self.stuck}")
+        self._write_all(waits=lambda: False)
 
     def finish(self, *, final: bool, gives_up: Callable[[], bool]) -> None:
         """Commit everything, roll everything, release the folder. An orderly end (``final``) waits for a disk that
         is full, until it ``gives_up``; otherwise such a disk raises `OSError`."""
         try:
-            if self._writing is not None:
-                self._writing.exception()
-                self._settle()
-            while self._written is not None or self._batch:
-                self._write().exception()
-                self._settle()
-                if self.stuck is not None:
-                    if not final or gives_up():
-                        raise OSError(f"cannot write the last reports: {self.stuck}")
-                    time.sleep(PATIENT_COMMIT_S)
+            self._write_all(waits=lambda: final and not gives_up())
             self._close(final=final, gives_up=gives_up)
         finally:
             self._writer.shutdown(wait=False, cancel_futures=True)
@@ -150,6 +134,19 @@ class Commits:
             yield
         finally:
             over.set()
+
+    def _write_all(self, *, waits: Callable[[], bool]) -> None:
+        """``waits``: whether to wait for a disk without room, asked each time that one was met."""
+        if self._writing is not None:
+            self._writing.exception()
+            self._settle()
+        while self._written is not None or self._batch:
+            self._write().exception()
+            self._settle()
+            if self.stuck is not None:
+                if not waits():
+                    raise OSError(f"cannot write the last reports: {self.stuck}")
+                time.sleep(PATIENT_COMMIT_S)
 
     def _write(self) -> Future[None]:
         """Give the writing thread what there is to write; what it failed to write comes first, by itself."""
