@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint check demo bench clean
+.PHONY: test lint check demo bench soak clean
 
 test: lint check        ## what CI runs: style, types, layers, then every test
 
@@ -23,6 +23,11 @@ bench: .venv/ready-bench  ## caviar beside Ray Tune and Optuna, in one run on th
 	$(BIN)/python benchmarks/bench_report.py
 	$(BIN)/python benchmarks/bench_efficiency.py
 	$(BIN)/python benchmarks/bench_controller.py
+	$(BIN)/python benchmarks/bench_recovery.py
+
+soak: .venv/ready-dev   ## 1,000 kills of drivers and more on Ray, then 50,000 trials with faults at random
+	CAVIAR_KILLS=1000 CAVIAR_RAY_KILLS=50 $(BIN)/python -m pytest -s tests/faults/test_kills.py
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

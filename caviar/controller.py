@@ -59,6 +59,9 @@ LOSSES_LIMIT = 10
 RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
 """A trial that failed by its own fault waits for so long before its next attempt, twice as long each time."""
 
+DONE = "done"
+"""The reason of a sweep's end where every trial came to its own."""
+
 BY_HAND = "by hand"
 """The reason of what a person stopped."""
 
@@ -141,7 +144,10 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(lost) for lost in resumption.lost]
+        output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
         for record in list(state.active.values()):
+            if record.trial in self._waiting:  # reopened
+                continue
             if record.stop_reason is None:
                 self._waiting.append(record.trial)
             else:
@@ -164,7 +170,7 @@ class Controller:
     def _concluded(self, output: Output, now_us: int) -> Output:
         state = self.state
         if not state.active and not state.ended and not state.unsampled:
-            output.append(self._record(SweepEnded(now_us, state.stopping or "done")))
+            output.append(self._record(SweepEnded(now_us, state.stopping or DONE)))
             output.extend(self._answers(None, f"stopped the sweep: {self._tally()}", now_us))
         return output
 
@@ -267,7 +273,7 @@ class Controller:
         )
         output = self._end(ended, now_us)
         if status is TrialState.FAILED:
-            output += self._count_fault(event, now_us)
+            output += self._count_fault(event, now_us, again=record.faults > 0)
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
@@ -278,11 +284,12 @@ class Controller:
         delay_s = min(RETRY_LIMIT_S, RETRY_S * 2**record.faults)
         failed = AttemptFailed(event.time_us, *_ids(event), event.reason or "failed", event.error, delay_s)
         heapq.heappush(self._delayed, (now_us + int(delay_s * 1e6), event.trial))
-        return [self._record(failed), *self._count_fault(event, now_us)]
+        again = record.faults > 0
+        return [self._record(failed), *self._count_fault(event, now_us, again=again)]
 
-    def _count_fault(self, event: AttemptEnded, now_us: int) -> Output:
+    def _count_fault(self, event: AttemptEnded, now_us: int, *, again: bool) -> Output:
         """A bug fails one trial after another, and all those to come: then the sweep stops early."""
-        bug = self._streak.count(event.trial, event.reason or "failed")
+        bug = self._streak.count(event.trial, event.reason or "failed", again=again)
         return [] if bug is None else self._stop_all(bug, now_us)
 
     def _end(self, event: TrialEnded, now_us: int) -> Output:
@@ -404,7 +411,6 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
 
 
 def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
-    assert record.checkpoint is not None
-    attempt, step = record.checkpoint
+    attempt, step = record.checkpoint or (None, 0)
     what = (record.stage, record.params, record.seed)
     return TrialReopened(now_us, record.trial, record.attempt + 1, step, *what, attempt, record.rung)

@@ -29,8 +29,15 @@ class FaultStreak:
         self._attempts = 0
         self._trials: set[int] = set()
 
-    def count(self, trial: int, reason: str) -> str | None:
-        """An attempt failed. Returns what to stop the sweep for, once that cannot be chance; else None."""
+    def count(self, trial: int, reason: str, *, again: bool = False) -> str | None:
+        """An attempt failed. Returns what to stop the sweep for, once that cannot be chance; else None.
+
+        ``again``: the trial had failed before. Where that was before the streak, the failure is no part of it:
+        that a trial of bad params fails once more says nothing of the others, and after a pause or a resume the
+        retries of many such trials come in a row.
+        """
+        if again and trial not in self._trials:
+            return None
         kind = _kind(reason)
         if kind != self._kind:
             self.over(ended=0)

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar import samplers, schedulers
-from caviar.controller import Controller, Resumption
+from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
 from caviar.errors import FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
-from caviar.messages import CheckpointLost, Extension, TrialReopened, TrialSampled
+from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Observer, Runner
 from caviar.space import Space
 from caviar.state import Plan, SweepState
@@ -26,9 +27,10 @@ from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.declaration import check_complete
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
-from caviar.store.lease import wall_clock_us
+from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
+from caviar.store.tables import events_of, join
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
     folder = commission.folder
     first = folder.declaration()
     reader = Reader(folder.path, metrics=False)
-    reader.refresh()
+    seen = reader.refresh().events
     check_complete(first, folder, to_go_on=True)
     change = difference(reader.declaration, commission.declaration, first=first)
     if change.told and not how.allow_change:
@@ -97,7 +99,8 @@ def go_on(commission: Commission, how: Continuation) -> None:
             f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
-    if reader.state() == "finished" and not how.extends and not change.told and not _unsampled(reader):
+    if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen, where=str(folder)):
+        _close_after(folder)
         return
     try:
         plan = _plan_of(first, commission.plan)
@@ -106,7 +109,8 @@ def go_on(commission: Commission, how: Continuation) -> None:
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
     starting = _Relay()
     try:
-        controller, resumption = _recall(commission, plan, how, change)
+        controller, resumption = _recall(commission, plan, how, change, reader=reader, seen=seen)
+        del seen  # it grows with the sweep, and this lasts as long as that
         commission.executor.start(_job(commission.job, controller.state, resumption), starting)
         runner = _runner(commission, controller, recorder=recorder)
         starting.deliver = runner.deliver
@@ -120,19 +124,27 @@ def go_on(commission: Commission, how: Continuation) -> None:
         commission.executor.close()
 
 
-def _unsampled(reader: Reader) -> bool:
-    """Whether a sweep that has ended had been stopped before all its trials were sampled."""
-    _, events = reader.read()
-    sampled = pc.sum(pc.equal(events.column("kind"), TrialSampled.kind)).as_py() or 0
-    return bool(sampled < reader.declaration["trials"])
+def _close_after(folder: SweepFolder) -> None:
+    """Roll what lies unrolled in a sweep that has ended: its driver let go of the lease last, so one that is left
+    there was cut off before that."""
+    lease = Lease.read(folder)
+    if lease is not None and not lease.held(wall_clock_us()):
+        Recorder.open(folder, now_us=wall_clock_us).close()
+
+
+def _all_done(events: pa.Table, *, where: str) -> bool:
+    """Whether a sweep that has ended was not stopped before its time."""
+    ends = events.filter(pc.equal(events.column("kind"), SweepEnded.kind))
+    [end] = events_of(ends.slice(len(ends) - 1), where=where)
+    return isinstance(end, SweepEnded) and end.reason == DONE
 
 
 def _recall(
-    commission: Commission, plan: Plan, how: Continuation, change: Difference
+    commission: Commission, plan: Plan, how: Continuation, change: Difference, *, reader: Reader, seen: pa.Table
 ) -> tuple[Controller, Resumption]:
-    """The controller as the record has it, and what it is to begin with."""
-    reader = Reader(commission.folder.path)
-    _, events = Reader(commission.folder.path, metrics=False).read()
+    """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
+    read before the folder was ours."""
+    events = join([seen, reader.refresh().events], "events")
     history = replay(plan, events, where=str(commission.folder))
     state = history.state
     metrics = reader.reports_of(state.active)
@@ -175,7 +187,11 @@ def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopen
     """Completed trials that came to ``max_step`` and have something to go on from."""
     _, events = Reader(commission.folder.path, metrics=False).read()
     found = revivable(events, max_step, where=str(commission.folder))
-    return [one for one in found if commission.files.damage(one.trial, (one.checkpoint, one.step)) is None]
+    return [one for one in found if _whole(one, commission.files)]
+
+
+def _whole(trial: TrialReopened, files: CheckpointFiles) -> bool:
+    return trial.checkpoint is not None and files.damage(trial.trial, (trial.checkpoint, trial.step)) is None
 
 
 def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:

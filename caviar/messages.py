@@ -227,8 +227,9 @@ class TrialStarted(Recorded):
 
 @dataclass(frozen=True, slots=True)
 class TrialReopened(Recorded):
-    """A completed trial is to train on, as the sweep was extended to a further step: from the checkpoint of
-    ``step`` that the attempt ``checkpoint`` wrote. ``rung``: the last rung at which it was judged."""
+    """A trial that had ended is to be trained: a completed one trains on, as the sweep was extended to a further
+    step, from the checkpoint of ``step`` that the attempt ``checkpoint`` wrote; one that was stopped with its
+    whole sweep, before it began, begins (``checkpoint`` None). ``rung``: the last rung at which it was judged."""
 
     kind: ClassVar[str] = "trial_reopened"
     time_us: int
@@ -238,7 +239,7 @@ class TrialReopened(Recorded):
     stage: int
     params: Params
     seed: int
-    checkpoint: int
+    checkpoint: int | None = None
     rung: int | None = None
 
 

@@ -72,6 +72,8 @@ class SweepState:
         self.ended = False
         self.active: dict[int, TrialRecord] = {}
         """Trials that have not ended."""
+        self.unbegun: dict[int, TrialRecord] = {}
+        """Trials that were stopped with the whole sweep, before they began."""
         self.counts = Counter[TrialState]()
         """How many trials there are in each state."""
         self.answered: set[str] = set()
@@ -153,6 +155,7 @@ class SweepState:
             "answered": self.answered,
             "ended": self.ended,
             "active": self.active,
+            "unbegun": self.unbegun,
             "states": bytes(self._states),
             "counts": +self.counts,
             "judge": self.judge,
@@ -224,8 +227,9 @@ class SweepState:
             attempt=event.attempt,
             rung=event.rung,
             step=event.step,
-            checkpoint=(event.checkpoint, event.step),
+            checkpoint=None if event.checkpoint is None else (event.checkpoint, event.step),
         )
+        self.unbegun.pop(trial, None)
         self._move(record, TrialState.PENDING)
         self._find_rung(record)
 
@@ -276,6 +280,8 @@ class SweepState:
 
     def _trial_ended(self, event: TrialEnded) -> None:
         record = self.active.pop(event.trial)
+        if self.stopping is not None and not record.began:
+            self.unbegun[event.trial] = record
         self._move(record, TrialState(event.status))
         self.judge.forget(event.trial)
         loss = math.inf if event.value is None else self.loss(event.value)

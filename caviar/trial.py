@@ -28,7 +28,7 @@ class TrialState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the trial has ended. Only the extension of a sweep to further steps leads out of an end."""
+        """Whether the trial has ended. Only going on with its sweep, or extending that, leads out of an end."""
         return self in _ENDS
 
 
@@ -43,7 +43,8 @@ MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     ),
     # completed -> pending: the sweep was extended to a further step, and it trains on from its checkpoint
     TrialState.COMPLETED: frozenset({TrialState.PENDING}),
-    TrialState.STOPPED: frozenset(),
+    # stopped -> pending: its sweep was stopped before the trial began, and is gone on with
+    TrialState.STOPPED: frozenset({TrialState.PENDING}),
     TrialState.FAILED: frozenset(),
 }
 """The transition table: every legal move of a trial, and no other."""
@@ -75,6 +76,11 @@ class TrialRecord:
     """Set once it is to stop: it ends as stopped, whatever its process does, unless it had come to its end."""
     story: list[str] = field(default_factory=list)
     """Its moves so far, for the error that an illegal one raises."""
+
+    @property
+    def began(self) -> bool:
+        """Whether any attempt of it has begun."""
+        return self.state is TrialState.RUNNING or TrialState.RUNNING.value in self.story
 
     def move(self, to: TrialState) -> None:
         """Make a move; one that the table does not have raises `IllegalMoveError` with the trial's story."""

@@ -337,6 +337,27 @@ def test_params_depend_on_seed_and_number_alone() -> None:
     assert all(one.params != two.params for one, two in zip(together, other, strict=True))
 
 
+def test_what_was_stopped_with_its_sweep_before_it_began_is_tried_after_all() -> None:
+    controller = make(trials=4)
+    begun, in_hand = launch(controller, 2)
+    start(controller, begun)
+    recorded = [started_driver(), *controller.handle(StopRequested("time_budget"), 1)]
+    assert [item for item in recorded if isinstance(item, Stop)] == [
+        Stop(0, 0, "time_budget"),
+        Stop(1, 0, "time_budget"),
+    ]
+    controller.handle(ended(begun, "stopped", reason="time_budget"), 2)
+    output = controller.handle(ended(in_hand, "stopped", reason="time_budget", step=0), 3)
+    assert only(output, SweepEnded).reason == "time_budget"
+    assert controller.ended
+    again = Controller(controller.state.plan, controller.state)
+    resumption = Resumption(driven_s=1.0, standings={}, changes={}, extension=Extension(), new_stage=False)
+    reopened = only(again.resume(started_driver(4, 1.0), resumption), TrialReopened)
+    assert (reopened.trial, reopened.attempt, reopened.params) == (1, 1, in_hand.params)
+    assert [one.trial for one in launch(again, 10, now_us=5)] == [1, 2, 3]
+    assert again.state.state_of(0) is TrialState.STOPPED, "it had begun"
+
+
 # --- anything that may happen ---------------------------------------------------------------------
 
 SCHEDULERS: list[Scheduler] = [
@@ -396,7 +417,8 @@ class AnySweep(RuleBasedStateMachine):
                     assert item.trial not in self.final, "finished is final"
                     self.final[item.trial] = item.status
                 if isinstance(item, TrialReopened):
-                    assert self.final.pop(item.trial) == "completed"
+                    assert self.final.pop(item.trial) == ("stopped" if item.checkpoint is None else "completed")
+                    self.stopped.discard(item.trial)
                 if isinstance(item, Decided):
                     assert item.trial not in self.stopped, "nothing is decided about a stopped trial"
                     assert (item.trial, item.rung) not in self.judged, "a trial is judged once at a rung"

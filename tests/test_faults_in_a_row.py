@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 import pytest
 
 import caviar
 from caviar.faults import LEAST_ATTEMPTS, LEAST_TRIALS, SAME_FAULT, FaultStreak
+from caviar.messages import TrialSampled
 
 
 def until_told(streak: FaultStreak, reason: str, *, attempts_each: int = 1, most: int = 1000) -> int:
@@ -50,6 +52,41 @@ def test_one_that_comes_to_another_end_breaks_the_streak() -> None:
         assert streak.count(trial, "ValueError: x") is None
         if trial % 5 == 4:
             streak.over()
+
+
+def test_retries_of_trials_that_had_failed_before_the_streak_are_no_part_of_it() -> None:
+    streak = FaultStreak()
+    for trial in range(100):  # as they come in a row when a sweep is resumed, or there is room on the disk again
+        assert streak.count(trial, "ValueError: x", again=True) is None
+    for trial in range(LEAST_ATTEMPTS // 2 - 1):
+        assert streak.count(trial, "ValueError: x") is None
+        assert streak.count(trial, "ValueError: x", again=True) is None
+    assert streak.count(200, "ValueError: x") is None
+    assert streak.count(200, "ValueError: x", again=True) is not None, (
+        "where all began in the streak, retries count"
+    )
+
+
+def test_a_resumed_sweep_does_not_take_its_retries_for_a_bug(tmp_path: Path) -> None:
+    sweep = caviar.Sweep(fails_where_lr_is_low, caviar.Space(lr=caviar.Float(0, 1)), metric="loss", trials=300)
+
+    def interrupt(item: object) -> None:
+        if isinstance(item, TrialSampled) and item.trial == 250:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(tmp_path / "sweep", caviar.Inline(), on_event=interrupt)
+    failed_once = caviar.load(tmp_path / "sweep").counts()["pending"]
+    assert failed_once > 2 * LEAST_ATTEMPTS, "as many wait for their second attempt"
+    result = sweep.run(tmp_path / "sweep", caviar.Inline(), resume=True)
+    assert result.ended == "done"
+    assert len(result.trials()) == 300
+
+
+def fails_where_lr_is_low(trial: caviar.Trial) -> None:
+    if trial.params["lr"] < 0.2:
+        raise ZeroDivisionError("bad params")
+    trial.report(loss=1.0)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])

@@ -157,8 +157,11 @@ class Progress:
         """Trials that had ended are under way again. Of their curves only those of the best were kept."""
         rows = events.rows("trial_reopened")
         params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
-        ended_before = params.keys() - self._params.keys()  # not within these events
-        self._ended[TrialState.COMPLETED.value] -= len(ended_before)
+        [checkpoints] = events.fields(rows, "trial_reopened", "checkpoint")
+        trains_on = dict(zip(events.trial[rows].tolist(), checkpoints, strict=True))
+        for trial in params.keys() - self._params.keys():  # those that did not end within these events
+            before = TrialState.STOPPED if trains_on[trial] is None else TrialState.COMPLETED
+            self._ended[before.value] -= 1
         for curve, _ in self._best:
             if curve.trial in params:
                 self._curves[curve.trial] = curve

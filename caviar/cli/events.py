@@ -101,7 +101,7 @@ def what(event: Mapping[str, Any]) -> str:
         case "attempt_lost":
             return f"attempt {event['attempt']} at step {step}: {data['reason']}"
         case "trial_reopened":
-            return f"trains on from step {step}"
+            return f"trains on from step {step}" if step else "is tried after all"
         case "checkpoint_lost":
             return f"step {step}: {data['reason']}"
         case "extended":

@@ -313,7 +313,7 @@ class Supervisor:
             self._feed()
 
     def _accounted_for(self) -> bool:
-        """Whether there is a reason why the training process ended without a trial."""
+        """Whether it is known why the training process ended without a trial, and that it will not go on so."""
         if self._verdict is not None:  # for a trial whose end had been sent
             return self._verdict.attempt is not None
         return self._leaving or (self._one_trial_each and self._training.returned)

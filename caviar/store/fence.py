@@ -50,3 +50,9 @@ class Fence:
             return None
         self.compare(content.nonce)
         return content
+
+    def check_last(self, commit: int) -> None:
+        """Raise `FencedError` where anybody has made a commit after this one."""
+        numbers = map(SweepFolder.hot_commit, self.storage.names(self.folder.hot_folder))
+        self.closed = any(number is not None and number > commit for number in numbers)
+        self.check()

@@ -88,6 +88,8 @@ class Inbox:
         self._storage = folder.storage
         self._now_us = now_us
         self._taken: set[str] = set()
+        self._unread: set[str] = set()
+        """Files that could not be read at the last look, and of which that was said."""
         self._warnings: list[str] = []
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="caviar-inbox") if folder.storage.look_s else None
         self._look_at = 0.0
@@ -96,9 +98,9 @@ class Inbox:
     def take(self) -> list[CommandReceived]:
         """The commands that arrived since the last call, oldest first, each id once.
 
-        A file that is no command is renamed to ``<name>.bad`` and skipped; `take_warnings` says so. `FolderError`
-        where the folder has been removed. Never waits where looking takes a while: then it returns what a thread
-        beside has found.
+        A file that is no command is renamed to ``<name>.bad`` and skipped, and one that cannot be read is tried
+        again; `take_warnings` says so. `FolderError` where the folder has been removed. Never waits where looking
+        takes a while: then it returns what a thread beside has found.
         """
         arrived = []
         for name, content in self._look() if self._looker is None else self._looked(self._looker):
@@ -109,8 +111,18 @@ class Inbox:
                 arrived.append(_read(name, content, now_us=self._now_us()))
             except (FileNotFoundError, OutageError):
                 self._taken.discard(name)
-            except (OSError, ValueError) as error:
+            except IsADirectoryError as error:
                 self._set_aside(name, error)
+            except OSError as error:  # the disk's fault, not the file's: look again
+                self._taken.discard(name)
+                if name not in self._unread:
+                    self._unread.add(name)
+                    where = self._folder.where(f"{self._folder.inbox_folder}/{name}")
+                    self._warnings.append(f"{where}: cannot be read ({error}); tried again")
+            except ValueError as error:
+                self._set_aside(name, error)
+            else:
+                self._unread.discard(name)
         return arrived
 
     def _looked(self, looker: ThreadPoolExecutor) -> list[_File]:

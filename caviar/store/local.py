@@ -102,9 +102,11 @@ class LocalStorage(Storage):
                 if path.is_file():
                     self._files.sync_file(path)
             self._files.sync_folder(Path(place))
-        self._place(draft, folder)
+        aside = self._place(draft, folder)
         for parent in self._parents(folder):
             self._files.sync_folder(parent)
+        if aside is not None:  # only now: after a power cut what it held must not be missing under its old name
+            self._files.remove_tree(aside)
 
     def drop(self, draft: Path) -> None:
         self._files.remove_tree(draft)
@@ -119,6 +121,7 @@ class LocalStorage(Storage):
             self._files.rename(path, aside)  # at once, so that nobody finds half of it
         except FileNotFoundError:
             return
+        self._files.sync_folder(path.parent)  # nor is half of it back under its name after a power cut
         self._files.remove_tree(aside)
         with contextlib.suppress(OSError):  # the first that is not empty
             for parent in self._parents(folder)[:-1]:
@@ -146,7 +149,8 @@ class LocalStorage(Storage):
         """The folders above a key, from the inside out, up to one of those that a sweep is founded with."""
         return [self.path(key).parent, *list(self.path(key).parents)[1 : key.count("/")]]
 
-    def _place(self, draft: Path, folder: str) -> None:
+    def _place(self, draft: Path, folder: str) -> Path | None:
+        """Give a draft its name; returns where what had the name is now."""
         path = self.path(folder)
         while True:
             try:
@@ -162,10 +166,9 @@ class LocalStorage(Storage):
                 aside = self._temporary(folder)
                 self._files.rename(path, aside)
                 self._files.rename(draft, path)
-                self._files.remove_tree(aside)
-                return
+                return aside
             else:
-                return
+                return None
 
     # --- beginning and end ----------------------------------------------------------------------------------
 
@@ -189,9 +192,11 @@ class LocalStorage(Storage):
         return founding(self._root, self._files, folders=inner, loose=[self.path(key) for key in files])
 
     def remove_leftovers(self, spare: str) -> None:
-        for name in self._files.names(self.path(TMP)):
-            if name.startswith(f"{spare}-"):
-                continue
+        names = [name for name in self._files.names(self.path(TMP)) if not name.startswith(f"{spare}-")]
+        if names:
+            # What was moved here must not be back under its old name, after a power cut, without its files
+            self._files.sync_folder(self.path(TMP))
+        for name in names:
             path = self.path(TMP) / name
             if self._files.is_folder(path):
                 self._files.remove_tree(path)

@@ -28,6 +28,11 @@ class Picture:
         """The last commit whose rows of this table lie in parts; -1: none."""
         return self.parts[table][-1].last if self.parts[table] else -1
 
+    @property
+    def furthest(self) -> int:
+        """The last commit of which rows lie in parts of any table; -1: none."""
+        return max(map(self.covered, TABLES))
+
 
 class Camera:
     """Takes pictures of one folder. Remembers the footers of parts, which never change."""
@@ -79,10 +84,9 @@ class Camera:
                     return self._folder.part(table, expected)
                 expected = part.last + 1
         missing = picture.last + 1
-        furthest = max(picture.covered(table) for table in TABLES)
         for table in TABLES:
             # A commit leaves `_hot` only when both tables have it in parts: so this table's part is what lacks
-            if picture.covered(table) < missing <= furthest:
+            if picture.covered(table) < missing <= picture.furthest:
                 return self._folder.part(table, picture.covered(table) + 1)
         return self._folder.hot(missing) if picture.hot and picture.hot[-1] > missing else None
 

@@ -54,6 +54,11 @@ class Recorder:
         self._roller = Roller(fence, created_us=created_us)
         self._next_commit = 0
         self._next_event = 0
+        self._unsure = False
+        """A create of the next commit failed. It may have been there all the same, and a successor may have rolled
+        it: then its name is free again."""
+        self._kept: list[EventRow] = []
+        """Of the events of a commit that failed, the first: those that are stored all the same."""
         self._leased_us = 0
         self._closed = False
 
@@ -112,14 +117,23 @@ class Recorder:
         if not take_over:
             refuse_if_held(folder, now_us())
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
+        # A predecessor that was killed may have got as far as a name that is not on the disk yet. Before anything
+        # is built on what is found, it has to be: here, and in `_recall`
+        folder.storage.sync(folder.sweep_json)
         camera = Camera(folder)
         while True:
-            recorder._next_commit = camera.take().last + 1
+            picture = camera.take()
+            if picture.hot:
+                folder.storage.sync(folder.hot(picture.hot[-1]))
+            recorder._next_commit = picture.last + 1
             if recorder._next_commit > LAST_COMMIT:
                 raise FolderError(f"{folder}: has no number left for another commit")
             with contextlib.suppress(FileExistsError):  # the predecessor was faster: take the number after that
                 recorder._seal()
-                break
+                # Or so much faster that its commit of this number has left `_hot` again, and made room for a seal
+                # that stops nobody. Then parts cover it
+                if camera.take().furthest < recorder._next_commit - 1:
+                    break
         recorder._renew_lease()
         try:
             recorder._catch_up(camera)
@@ -152,15 +166,17 @@ class Recorder:
         With nothing to store it does nothing. Rolls first where that is due.
 
         After an `OSError` nothing counts as stored: call again with the same reports and events, and more behind
-        them if there are more. `FencedError`: another driver took over, and nothing was stored. `FolderError`: the
-        folder has been removed.
+        them if there are more. `FencedError`: another driver took over, and what it found of these, it has.
+        `FolderError`: the folder has been removed.
         """
         self._fence.check()
         self._roll_if_due()  # not after the commit: were it to fail there, the caller would repeat stored events
+        events = _after(self._kept, events)
         while True:
             new = self._progress.select(reports)
             metrics = metrics_table(new)
             if not metrics.num_rows and not events:
+                self._kept = []
                 return
             content = Segment(
                 self._next_commit,
@@ -173,14 +189,17 @@ class Recorder:
                 self._storage.create(self._folder.hot(self._next_commit), segment.encode(content))
             except FileExistsError:
                 events = self._adopt(events)
-            except FileNotFoundError as error:
-                if self._storage.exists(self._folder.sweep_json):
+            except OSError as error:
+                self._unsure = True
+                if not isinstance(error, FileNotFoundError) or self._storage.exists(self._folder.sweep_json):
                     raise
                 raise self._folder.gone() from error  # waiting for it, as one does for room, would be in vain
             else:
+                self._make_sure()
                 for block in new:
                     self._progress.note(block.trial, block.attempt, block.seq)
                 self._count(content)
+                self._kept = []
                 return
 
     def tick(self) -> None:
@@ -202,6 +221,8 @@ class Recorder:
         self._fence.check()
         if self._now_us() - self._leased_us >= RENEW_S * 1e6:
             self._fence.read_own(self._next_commit)  # a successor's lease must not be overwritten
+            if self._unsure:
+                self._fence.check_last(self._next_commit)
             if not self._folder.exists():  # in an object store nothing else would tell
                 raise self._folder.gone()
             try:
@@ -276,13 +297,20 @@ class Recorder:
         content = self._fence.read_own(self._next_commit)
         if content is None:
             return events
+        self._make_sure()
         self._storage.sync(self._folder.hot(self._next_commit))
         stored = event_rows(content.events)
-        if list(events[: len(stored)]) != stored:
-            raise ValueError("after a failed commit, its events come first in the next")
+        left = _after(stored, events)
         self._note_reports(content.metrics)
         self._count(content)
-        return events[len(stored) :]
+        self._kept += stored  # the rest may fail, and then they are given once more
+        return left
+
+    def _make_sure(self) -> None:
+        """The next commit is there and ours. See that it counts: that no successor has passed it by."""
+        if self._unsure:
+            self._fence.check_last(self._next_commit)
+            self._unsure = False
 
     def _note_reports(self, metrics: pa.Table) -> None:
         self._progress.note(*(metrics.column(name).to_numpy() for name in ("trial", "attempt", "seq")))
@@ -324,6 +352,9 @@ class Recorder:
         self._next_event = 0
         if picture.last >= self._next_commit:  # another driver sealed after us
             self._fence.read_own(self._next_commit)
+        for parts in picture.parts.values():
+            for part in parts[-1:]:
+                self._storage.sync(part.key)  # commits that they cover leave `_hot` now
         for part in picture.parts["metrics"]:
             self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:
@@ -355,3 +386,10 @@ class Recorder:
     def _tidy(self) -> None:
         """Remove what crashed writers left on its way, but not what clients post: they may be at it now."""
         self._storage.remove_leftovers(spare=self._folder.inbox_folder)
+
+
+def _after(stored: Sequence[EventRow], events: Sequence[EventRow]) -> Sequence[EventRow]:
+    """The events of a call that come after those that an earlier one, which failed, has stored."""
+    if list(events[: len(stored)]) != list(stored):
+        raise ValueError("after a failed commit, its events come first in the next")
+    return events[len(stored) :]

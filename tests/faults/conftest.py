@@ -17,7 +17,7 @@ from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.recorder import Recorder
 from caviar.store.rows import to_row
-from tests.faults.hostile import NOW_US, declaration, reports, story
+from tests.faults.hostile import NOW_US, STEM, declaration, reports, story
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def whole() -> Iterator[Path]:
     ) as name:
         path = Path(name) / "sweep"
         folder = SweepFolder(path)
-        recorder = Recorder.create(folder, declaration(path.parent / "experiment.py"), now_us=wall_clock_us)
+        recorder = Recorder.create(folder, declaration(path.parent / f"{STEM}.py"), now_us=wall_clock_us)
         recorder.commit([reports(0, 1)], [to_row(event) for event in story()])
         recorder.roll()
         recorder.commit([reports(2)], [to_row(SweepEnded(NOW_US + 10, "done"))])

@@ -83,9 +83,27 @@ sweep = caviar.Sweep(train, space, metric="loss", trials=3, max_step=4, time_bud
 """The file that the folder says it was run from."""
 
 
+STEM = "from_a_stranger"
+"""The name of that file."""
+
+
 def declaration(file: Path) -> dict[str, Any]:
     file.write_text(EXPERIMENT)
-    return load_sweep(str(file)).declaration("hostile", source={"file": str(file), "name": None, "changes": {}})
+    with no_import_stays():
+        sweep = load_sweep(str(file))
+    return sweep.declaration("hostile", source={"file": str(file), "name": None, "changes": {}})
+
+
+@contextlib.contextmanager
+def no_import_stays() -> Iterator[None]:
+    """Forget the file again, which other tests of this process know nothing of."""
+    path = sys.path.copy()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in [name for name in sys.modules if STEM in name]:
+            del sys.modules[name]
 
 
 def story() -> list[Any]:

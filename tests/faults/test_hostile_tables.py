@@ -20,7 +20,7 @@ from caviar.errors import UsageError
 from caviar.messages import (
     SweepEnded,
 )
-from caviar.store import part
+from caviar.store import part, segment
 from caviar.store.rows import to_row
 from caviar.store.tables import METRICS, events_table, metrics_table
 from tests.faults.hostile import (
@@ -46,6 +46,7 @@ from tests.faults.hostile import (
     opens,
     put,
     reports,
+    story,
     tables,
     told,
     with_one_odd,
@@ -81,6 +82,19 @@ def test_a_commit_that_is_not_what_it_says(sweep: Callable[[], Path], changed: d
     hot(path, NO_METRICS, events_table([to_row(SweepEnded(NOW_US, "done"))], 20), **changed)
     for error in everything(path, FEW):
         assert "_hot/000000000003.arrow: " in str(error)
+
+
+@pytest.mark.parametrize("missing", ["metrics", "events", "metrics events"])
+def test_a_folder_without_parts(sweep: Callable[[], Path], missing: str) -> None:
+    path = sweep()
+    for which in ("_hot", *missing.split()):
+        for file in (path / which).iterdir():
+            file.unlink()
+    events = events_table([to_row(event) for event in story()], 0)
+    content = segment.Segment(0, "n", segment.SegmentKind.COMMIT, metrics_table([reports(0, 1)]), events)
+    (path / "_hot" / "000000000000.arrow").write_bytes(segment.encode(content))
+    errors = everything(path)
+    assert " " in missing or all(errors)
 
 
 @pytest.mark.parametrize(
