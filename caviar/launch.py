@@ -144,8 +144,7 @@ def _recall(
 ) -> tuple[Controller, Resumption]:
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
-    events = join([seen, reader.refresh().events], "events")
-    history = replay(plan, events, where=str(commission.folder))
+    history = replay(plan, join([seen, reader.refresh().events], "events"), where=str(commission.folder))
     state = history.state
     metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)

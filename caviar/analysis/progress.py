@@ -158,10 +158,11 @@ class Progress:
         rows = events.rows("trial_reopened")
         params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
         [checkpoints] = events.fields(rows, "trial_reopened", "checkpoint")
-        trains_on = dict(zip(events.trial[rows].tolist(), checkpoints, strict=True))
-        for trial in params.keys() - self._params.keys():  # those that did not end within these events
-            before = TrialState.STOPPED if trains_on[trial] is None else TrialState.COMPLETED
-            self._ended[before.value] -= 1
+        first = dict(zip(events.trial[rows][::-1].tolist(), checkpoints[::-1], strict=True))
+        for trial, checkpoint in first.items():
+            if trial not in self._params:  # else it ended within these events
+                ended = TrialState.STOPPED if checkpoint is None else TrialState.COMPLETED
+                self._ended[ended.value] -= 1
         for curve, _ in self._best:
             if curve.trial in params:
                 self._curves[curve.trial] = curve
