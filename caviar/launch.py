@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
-from caviar.store.tables import join
+from caviar.store.tables import events_of, join
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
             f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
-    if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen):
+    if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen, where=str(folder)):
         _close_after(folder)
         return
     try:
@@ -131,10 +130,11 @@ def _close_after(folder: SweepFolder) -> None:
         Recorder.open(folder, now_us=wall_clock_us).close()
 
 
-def _all_done(events: pa.Table) -> bool:
+def _all_done(events: pa.Table, *, where: str) -> bool:
     """Whether a sweep that has ended was not stopped before its time."""
-    ends = events.column("data").filter(pc.equal(events.column("kind"), SweepEnded.kind))
-    return bool(json.loads(ends[-1].as_py())["reason"] == DONE)
+    ends = events.filter(pc.equal(events.column("kind"), SweepEnded.kind))
+    [end] = events_of(ends.slice(len(ends) - 1), where=where)
+    return isinstance(end, SweepEnded) and end.reason == DONE
 
 
 def _recall(

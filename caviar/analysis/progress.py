@@ -161,10 +161,11 @@ class Progress:
         """Trials that had ended are under way again. Of their curves only those of the best were kept."""
         rows = events.rows("trial_reopened")
         params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
-        first = dict(zip(events.trial[rows][::-1].tolist(), events.data(rows)[::-1], strict=True))
-        for trial, data in first.items():
+        [checkpoints] = events.fields(rows, "trial_reopened", "checkpoint")
+        first = dict(zip(events.trial[rows][::-1].tolist(), checkpoints[::-1], strict=True))
+        for trial, checkpoint in first.items():
             if trial not in self._params:  # else it ended within these events
-                ended = TrialState.STOPPED if data.get("checkpoint") is None else TrialState.COMPLETED
+                ended = TrialState.STOPPED if checkpoint is None else TrialState.COMPLETED
                 self._ended[ended.value] -= 1
         for curve, _ in self._best:
             if curve.trial in params:

@@ -30,6 +30,9 @@ _OPTIONS = (
     click.option("--take-over", is_flag=True, help="Also from a driver that seems to be alive, which then stops."),
 )
 
+_NUMBERS = ("trials", "max_step", "seed", "cpus", "gpus")
+"""What `run` may change of the Sweep in its file."""
+
 
 def _resume_options(command: AnyFunction) -> AnyFunction:
     for option in reversed(_OPTIONS):
@@ -140,8 +143,7 @@ def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple
     if target is None:
         target = _recorded_target(folder, recorded)
     file, name = split_target(target)
-    made = recorded.get("changes")
-    asked = {**(made if isinstance(made, dict) else {}), **{k: v for k, v in changes.items() if v is not None}}
+    asked = {**_recorded_changes(folder, recorded), **{k: v for k, v in changes.items() if v is not None}}
 
     def fits(sweep: Sweep) -> bool:
         # the module's name depends on how the file was loaded
@@ -152,14 +154,42 @@ def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple
     return changed(sweep, asked), source_of(file, name, asked)
 
 
+def _recorded_changes(folder: str, recorded: dict[str, Any]) -> dict[str, Any]:
+    """What `run` was told on its command line: numbers, whoever wrote them down."""
+    made = recorded.get("changes", {})
+    if not isinstance(made, dict):
+        raise UsageError(f"{folder}/sweep.json: damaged: source.changes is {made!r:.80}, not an object")
+    for name, value in made.items():
+        if name not in _NUMBERS or type(value) not in (int, float):
+            raise UsageError(
+                f"{folder}/sweep.json: damaged: source.changes has {name!r:.80}: {value!r:.80}; "
+                f"it has numbers for {', '.join(_NUMBERS)}"
+            )
+    return made
+
+
 def _recorded_target(folder: str, recorded: dict[str, Any]) -> str:
     file, name = recorded.get("file"), recorded.get("name")
     mend = "name the file that defines the Sweep with --file FILE[:NAME]"
     if not isinstance(file, str):
         raise UsageError(f"{folder}: its sweep.json does not say which file it was run from; {mend}")
     path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"{folder}: was run from {file}, which is not there any more; {mend}")
+    try:
+        there = path.is_file()
+    except OSError:  # longer than any name
+        there = False
+    if not there:
+        raise UsageError(f"{folder}: was run from {_shown(file)}, which is not there any more; {mend}")
     if path.resolve().is_relative_to(Path(folder).resolve()):
         raise UsageError(f"{folder}: says it was run from {file}, which lies in the sweep folder itself; {mend}")
-    return f"{file}:{name}" if isinstance(name, str) else file
+    if name is None:
+        return file
+    if not isinstance(name, str) or not (name.isidentifier() and len(name) < 200):
+        raise UsageError(
+            f"{folder}/sweep.json: damaged: source.name is {name!r:.80}, not the name of a Sweep; {mend}"
+        )
+    return f"{file}:{name}"
+
+
+def _shown(file: str) -> str:
+    return file if file.isprintable() and len(file) < 500 else f"{file!r:.200}"

@@ -39,6 +39,7 @@ _TYPES: Mapping[Any, frozenset[type]] = {
     float: frozenset({float, int, str}),
     type(None): frozenset({type(None)}),
 }
+_LONGEST_S = 1e10
 _FLOATS = frozenset({float, type(None)})
 _NONE = frozenset({type(None)})
 _OBJECT = frozenset({dict})
@@ -234,6 +235,13 @@ def _check_max_step(column: Sequence[int | None]) -> None:
             raise ValueError(f"max_step is {value}, not a step from 1 on")
 
 
+def _check_seconds(column: Sequence[float | str | None]) -> None:
+    """A clock that was set back may make less than nothing of a time; but it stays one that can be counted."""
+    for value in column:
+        if value is not None and (isinstance(value, str) or not abs(value) <= _LONGEST_S):
+            raise ValueError(f"a time is {_shown(value)}, not a number of seconds")
+
+
 _RULES: Mapping[str, Callable[[Any], None]] = {
     "params": _check_params,
     "status": _check_status,
@@ -243,5 +251,7 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "trials_before": _check_unknown,
     "checkpoints": _check_places,
     "max_step": _check_max_step,
+    "driven_s": _check_seconds,
+    "retry_in_s": _check_seconds,
 }
 """What fields of these names must keep to beyond their types."""

@@ -362,7 +362,8 @@ class Recorder:
         if picture.last >= self._next_commit:  # another driver sealed after us
             self._fence.read_own(self._next_commit)
         for parts in picture.parts.values():
-            self._storage.sync(parts[-1].key)  # commits that they cover leave `_hot` now
+            for part in parts[-1:]:
+                self._storage.sync(part.key)  # commits that they cover leave `_hot` now
         for part in picture.parts["metrics"]:
             self._note_reports(read_part(self._folder, part.key, columns=("trial", "attempt", "seq")))
         for part in picture.parts["events"]:

@@ -86,4 +86,5 @@ def from_data(kind: str, columns: Mapping[str, Any], data: dict[str, Any]) -> Re
     # missing and null are one: the default, or None where there is none
     given = {name: value for name in _FIELDS[kind] if (value := data.get(name)) is not None}
     make: Callable[..., Recorded] = cls
-    return make(**(_NOTHING[kind] | given))
+    nothing = _NOTHING[kind]
+    return make(**(nothing | given)) if nothing else make(**given)

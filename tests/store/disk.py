@@ -379,6 +379,15 @@ class DiskFiles(Files):
     def is_folder(self, path: Path) -> bool:
         return self._do("stat", path, lambda: self.disk.has(path) and isinstance(self.disk.find(path), Folder))
 
+    def is_file(self, path: Path) -> bool:
+        return self._do("stat", path, lambda: self.disk.has(path) and isinstance(self.disk.find(path), File))
+
+    def is_link(self, path: Path) -> bool:
+        return False
+
+    def resolved(self, path: Path) -> Path:
+        return path
+
     def is_writable(self, path: Path) -> bool:
         return self._do("stat", path, lambda: self.disk.has(path))
 

@@ -73,6 +73,15 @@ class Elsewhere(Files):
     def is_folder(self, path: Path) -> bool:
         return super().is_folder(self._at(path))
 
+    def is_file(self, path: Path) -> bool:
+        return super().is_file(self._at(path))
+
+    def is_link(self, path: Path) -> bool:
+        return super().is_link(self._at(path))
+
+    def resolved(self, path: Path) -> Path:
+        return path
+
     def is_writable(self, path: Path) -> bool:
         return super().is_writable(self._at(path))
 
