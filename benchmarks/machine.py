@@ -58,7 +58,9 @@ def start_ray() -> None:
     """A local Ray with as many cpus as the machine has cores. Its start is never part of a measurement."""
     import ray
 
-    ray.init("local", num_cpus=workers(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        "local", num_cpus=workers(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

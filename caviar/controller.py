@@ -105,6 +105,8 @@ class Controller:
         """Pending trials that the executor does not have; not part of the record."""
         self._delayed: list[tuple[int, int]] = []
         """A heap of (when, trial): pending trials that wait before they are tried again."""
+        self._limits: dict[int, int | None] = {}
+        """The max_step with which trials under way were launched."""
         self._streak = FaultStreak()
         self._unanswered: dict[int | None, list[str]] = {}
         """Commands to be answered when this trial (None: the sweep) ends."""
@@ -145,19 +147,16 @@ class Controller:
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(lost) for lost in resumption.lost]
         output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
-        for record in list(state.active.values()):
-            if record.trial in self._waiting:  # reopened
-                continue
+        reopened = set(self._waiting)
+        for record in [one for one in state.active.values() if one.trial not in reopened]:
             if record.stop_reason is None:
                 self._waiting.append(record.trial)
             else:
                 output += self._end_cut_off(record, resumption.standings.get(record.trial, Standing()), now_us)
-        if resumption.changes:
-            output.append(self._record(DeclarationChanged(now_us, resumption.changes)))
         extension = resumption.extension
         if resumption.new_stage and extension.space is None:
             extension = replace(extension, space=state.plan.space.to_dict())
-        output += self._extend(extension, now_us)
+        output += self._extend(extension, now_us, changes=resumption.changes)
         return self._concluded(output, now_us)
 
     def handle(self, event: Event, now_us: int) -> Output:
@@ -203,6 +202,7 @@ class Controller:
         return TrialSampled(now_us, trial, self.state.stage, params, trial_seed(seeds))
 
     def _launch(self, record: TrialRecord) -> Launch:
+        self._limits[record.trial] = self.state.plan.max_step
         return Launch(
             record.trial,
             record.attempt,
@@ -278,6 +278,7 @@ class Controller:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
             output.append(self._reopen(_reopened(record, now_us)))
+        self._limits.pop(event.trial, None)
         return output
 
     def _try_again(self, event: AttemptEnded, record: TrialRecord, now_us: int) -> Output:
@@ -333,19 +334,21 @@ class Controller:
             if event.unreadable is not None:
                 raise UsageError(event.unreadable)
             extension = requested(command.args, reopened=event.reopened)
-            check(state, extension)
+            check(state.plan, extension, first=state.stage_first, sampled=state.sampled)
         except UsageError as error:
             return [command, self._answer(command.id, str(error), now_us, applied=False)]
         output: Output = [command, *self._extend(extension, now_us)]
         return [*output, self._answer(command.id, told(state, extension), now_us)]
 
-    def _extend(self, extension: Extension, now_us: int) -> Output:
+    def _extend(self, extension: Extension, now_us: int, *, changes: Mapping[str, Any] | None = None) -> Output:
         output: Output = []
         state = self.state
         if extension.more_trials or extension.max_step is not None:
             trials = state.plan.trials + extension.more_trials
             max_step = state.plan.max_step if extension.max_step is None else extension.max_step
             output.append(self._record(Extended(now_us, trials, max_step)))
+        if changes:  # a new scheduler begins with the new max_step, a new stage with the new sampler
+            output.append(self._record(DeclarationChanged(now_us, changes)))
         if extension.space is not None:
             output.append(self._record(StageOpened(now_us, state.stage + 1, extension.space)))
         return output + [self._reopen(replace(trial, time_us=now_us)) for trial in extension.reopened]
@@ -356,9 +359,9 @@ class Controller:
 
     def _may_train_on(self, record: TrialRecord, step: int) -> bool:
         """Whether it came to a limit that has been raised while it trained, and has something to go on from."""
-        limit = self.state.plan.max_step
-        at_a_limit = step in self.state.limits and (limit is None or step < limit)
-        return at_a_limit and record.checkpoint is not None and self.state.stopping is None
+        limit, now = self._limits.get(record.trial), self.state.plan.max_step
+        raised = limit is not None and step == limit and (now is None or limit < now)
+        return raised and record.checkpoint is not None and record.stop_reason is None
 
     def _stop_all(self, reason: str, now_us: int) -> Output:
         output: Output = []

@@ -9,7 +9,7 @@ from typing import Any
 from caviar.errors import UsageError
 from caviar.messages import LAST_STEP, Extension, TrialReopened
 from caviar.space import Space
-from caviar.state import SweepState, proposer
+from caviar.state import Plan, SweepState, proposer
 from caviar.trial import MAX_TRIALS
 
 ARGUMENTS = ("trials", "max_step", "space")
@@ -35,9 +35,9 @@ def requested(args: Mapping[str, Any], *, reopened: Sequence[TrialReopened]) -> 
     return Extension(more_trials=more_trials or 0, max_step=max_step, space=space, reopened=reopened)
 
 
-def check(state: SweepState, extension: Extension) -> None:
-    """Raise `UsageError` if a sweep in this state cannot be extended so."""
-    plan = state.plan
+def check(plan: Plan, extension: Extension, *, first: int, sampled: int) -> None:
+    """Raise `UsageError` if a sweep with this plan cannot be extended so. ``first``: the trial with which its
+    stage began; ``sampled``: how many trials it has."""
     wanted = replace(plan, trials=plan.trials + extension.more_trials)
     if wanted.trials > MAX_TRIALS:
         raise UsageError(f"trials: {wanted.trials:,} in all are too many; a sweep has at most {MAX_TRIALS:,}")
@@ -48,9 +48,9 @@ def check(state: SweepState, extension: Extension) -> None:
             raise UsageError(f"max_step={extension.max_step}: must be at most {LAST_STEP}")
         plan.scheduler.begin(max_step=extension.max_step)
     if extension.space is not None:
-        proposer(replace(wanted, space=Space.from_dict(extension.space)), state.sampled)
+        proposer(replace(wanted, space=Space.from_dict(extension.space)), sampled)
     elif not plan.sampler.learns:
-        proposer(wanted, state.stage_first)
+        proposer(wanted, first)
 
 
 def told(state: SweepState, extension: Extension) -> str:

@@ -19,7 +19,7 @@ from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Observer, Runner
-from caviar.state import Plan, SweepState
+from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.declaration import check_complete
@@ -113,8 +113,12 @@ def go_on(commission: Commission, how: Continuation) -> None:
         runner = _runner(commission, controller, recorder=recorder)
         starting.deliver = runner.deliver
     except BaseException:
-        recorder.close(final=False)
-        commission.executor.close()
+        try:
+            recorder.close(final=False)
+        except OSError as error:  # the folder is left as it is after a crash
+            _log.warning("%s", error)
+        finally:
+            commission.executor.close()
         raise
     try:
         runner.run(resumption)
@@ -146,7 +150,8 @@ def _recall(
     state = history.state
     metrics = reader.reports_of(state.active)
     extension = _extension(commission, how, change, state=state)
-    check(state, extension)
+    first = state.sampled if change.new_stage else state.stage_first
+    check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
     resumption = Resumption(
         driven_s=history.driven_s(metrics),
         standings=standings(metrics, state, reader.declaration["metric"]),
@@ -172,6 +177,8 @@ def _extension(commission: Commission, how: Continuation, change: Difference, *,
     trials = change.changes.get("trials", plan.trials) + how.more_trials
     max_step = how.max_step or change.changes.get("max_step", plan.max_step)
     further = max_step != plan.max_step
+    if further and max_step is None:
+        raise UsageError("max_step=None: a sweep that has a max_step keeps one; it can be raised")
     return Extension(
         more_trials=max(trials, state.sampled) - plan.trials,
         max_step=max_step if further or how.max_step is not None else None,

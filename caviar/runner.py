@@ -235,6 +235,8 @@ class Runner:
             self._keep_newest(event)
         elif isinstance(event, TrialEnded):
             self._newest.pop(event.trial, None)
+        elif isinstance(event, TrialReopened) and event.checkpoint is not None:
+            self._newest[event.trial] = (event.checkpoint, event.step)
 
     def _keep_newest(self, event: Checkpointed) -> None:
         older = self._newest.get(event.trial)

@@ -86,8 +86,6 @@ class SweepState:
         """How many trials exist: they have the numbers below this."""
         self.begun = False
         self.stage = 0
-        self.limits = {plan.max_step}
-        """Every max_step that the sweep has had."""
         self.stopping: str | None = None
         """Why no more trials are started."""
         self.ended = False
@@ -103,7 +101,7 @@ class SweepState:
         self.judge = plan.scheduler.begin(max_step=plan.max_step)
         self.stage_first = len(plan.first)
         """The trial with which this stage's proposer began."""
-        self.proposer = proposer(plan, self.stage_first)
+        self._proposer: Proposer | None = proposer(plan, self.stage_first)
         self._states = bytearray()
         """Every trial's state as a byte: all that is kept of one that has ended."""
         self._gap = False
@@ -153,7 +151,13 @@ class SweepState:
         plan = self.plan
         if trial < len(plan.first) and self.stage == 0:
             return plan.space.complete(plan.first[trial], seeds)
-        return self.proposer.suggest(trial - self.stage_first, seeds)
+        return self._propose().suggest(trial - self.stage_first, seeds)
+
+    def _propose(self) -> Proposer:
+        """Made when it is asked: what extends a sweep may be several events."""
+        if self._proposer is None:
+            self._proposer = proposer(self.plan, self.stage_first)
+        return self._proposer
 
     def current(self, trial: int, attempt: int) -> TrialRecord | None:
         """The trial, if it has not ended and this is its attempt."""
@@ -194,6 +198,8 @@ class SweepState:
         self.stopping = None
         self.ended = False
         for record in self.active.values():
+            if record.with_sweep and not record.began:  # its sweep goes on after all, and so does it
+                record.stop_reason, record.with_sweep = None, False
             self._retry(record)
 
     def _sweep_started(self, event: SweepStarted) -> None:
@@ -204,12 +210,11 @@ class SweepState:
         further = event.max_step != self.plan.max_step
         self.plan = replace(self.plan, trials=event.trials, max_step=event.max_step)
         if further:
-            self.limits.add(event.max_step)
             self.judge.extend(event.max_step)
             for record in self.active.values():
                 self._find_rung(record)
         if not self.plan.sampler.learns:  # one that learns goes on with what it knows
-            self.proposer = proposer(self.plan, self.stage_first)
+            self._proposer = None
 
     def _declaration_changed(self, event: DeclarationChanged) -> None:
         self.plan = changed(self.plan, event.changes)
@@ -225,7 +230,7 @@ class SweepState:
         self.stage = event.stage
         self.stage_first = self.sampled
         self.plan = replace(self.plan, space=Space.from_dict(event.space))
-        self.proposer = proposer(self.plan, self.stage_first)
+        self._proposer = None
 
     def _trial_sampled(self, event: TrialSampled) -> None:
         trial = event.trial
@@ -301,16 +306,17 @@ class SweepState:
             return
         self.stopping = event.reason
         for record in self.active.values():
-            record.stop_reason = record.stop_reason or event.reason
+            if record.stop_reason is None:
+                record.stop_reason, record.with_sweep = event.reason, True
 
     def _trial_ended(self, event: TrialEnded) -> None:
         record = self.active.pop(event.trial)
-        if self.stopping is not None and not record.began:
+        if record.with_sweep and not record.began:
             self.unbegun[event.trial] = record
         self._move(record, TrialState(event.status))
         self.judge.forget(event.trial)
         loss = math.inf if event.value is None else self.loss(event.value)
-        self.proposer.tell(event.trial - self.stage_first, record.params, loss)
+        self._propose().tell(event.trial - self.stage_first, record.params, loss)
 
     def _command_answered(self, event: CommandAnswered) -> None:
         self.answered.add(event.id)

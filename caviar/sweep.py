@@ -167,6 +167,7 @@ class Sweep:
         allow_change: bool = False,
         take_over: bool = False,
         on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Result:
         """Go on with a sweep that no driver has in hand, finished or not, and beyond what it had: so many more
         ``trials``, and up to ``max_step``, to which completed trials that have a checkpoint train on too.
@@ -178,10 +179,12 @@ class Sweep:
         _need(_whole(trials, 0), "trials", trials, "a whole number of at least 0", of="Sweep.extend")
         good_step = max_step is None or _whole(max_step, 1)
         _need(good_step, "max_step", max_step, "a whole number of at least 1, or None", of="Sweep.extend")
-        how = Continuation(more_trials=trials, max_step=max_step, allow_change=allow_change, take_over=take_over)
+        how = Continuation(
+            more_trials=trials, max_step=max_step, allow_change=allow_change, take_over=take_over, source=source
+        )
         if not how.extends:
             raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
-        commission = self._commission(path, executor, on_event, None)
+        commission = self._commission(path, executor, on_event, source)
         go_on(commission, how)
         return load(commission.folder.path)
 

@@ -74,6 +74,8 @@ class TrialRecord:
     """(attempt, step) of the last committed checkpoint."""
     stop_reason: str | None = None
     """Set once it is to stop: it ends as stopped, whatever its process does, unless it had come to its end."""
+    with_sweep: bool = False
+    """Whether it is to stop because its whole sweep is."""
     story: list[str] = field(default_factory=list)
     """Its moves so far, for the error that an illegal one raises."""
 

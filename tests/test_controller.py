@@ -358,6 +358,30 @@ def test_what_was_stopped_with_its_sweep_before_it_began_is_tried_after_all() ->
     assert again.state.state_of(0) is TrialState.STOPPED, "it had begun"
 
 
+def test_what_had_not_begun_when_the_driver_went_during_a_stop_is_tried_after_all() -> None:
+    controller = make(trials=3)
+    begun, _ = launch(controller, 2)
+    start(controller, begun)
+    controller.handle(StopRequested("time_budget"), 1)
+    again = Controller(controller.state.plan, controller.state)  # before the workers said that they stopped
+    resumption = Resumption(driven_s=1.0, standings={}, changes={}, extension=Extension(), new_stage=False)
+    output = again.resume(started_driver(4, 1.0), resumption)
+    assert only(output, TrialEnded).trial == 0
+    assert [one.trial for one in launch(again, 10, now_us=5)] == [1, 2]
+
+
+def test_a_stop_by_hand_counts_also_where_the_limit_has_been_raised() -> None:
+    controller = make(trials=1, max_step=8)
+    (one,) = launch(controller)
+    start(controller, one)
+    controller.handle(Checkpointed(1, 0, 0, 8), 1)
+    raised = CommandReceived(2, "raise", "extend", None, {"max_step": 20})
+    controller.handle(ExtensionRequested(raised), 2)
+    controller.handle(CommandReceived(3, "stop", "stop", 0, {}), 3)
+    controller.handle(ended(one, "returned", step=8), 4)
+    assert controller.ended
+
+
 # --- anything that may happen ---------------------------------------------------------------------
 
 SCHEDULERS: list[Scheduler] = [

@@ -481,3 +481,73 @@ def test_a_command_that_was_answered_is_not_obeyed_twice(tmp_path: Path) -> None
     again = sweep().extend(path, caviar.Inline(), trials=1)
     assert len(again.trials()) == 12
     assert not list((path / "inbox").iterdir())
+
+
+# --- several changes at once --------------------------------------------------------------------------
+
+
+def ends_at_nine(trial: caviar.Trial) -> None:
+    for step in range(trial.step + 1, 10):
+        trial.report(loss=1.0 / step)
+        with trial.checkpoint() as folder:
+            (folder / "x").write_text("x")
+
+
+def test_one_that_ends_by_itself_at_the_old_limit_is_not_reopened_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    declared = sweep(trials=2).but(train=ends_at_nine)
+    declared.run(path, caviar.Inline())
+    result = declared.extend(path, caviar.Inline(), max_step=20)
+    assert list(result.trials().attempts) == [2, 2]
+    assert list(result.trials().steps) == [9, 9]
+
+
+def test_another_scheduler_and_further_steps(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    before = sweep(trials=12, scheduler=caviar.Asha(grace_steps=1, reduction_factor=3), checkpoint_every=1)
+    before.run(path, caviar.Inline())
+    for scheduler in (caviar.Asha(grace_steps=2, reduction_factor=4), caviar.Hyperband(reduction_factor=2)):
+        other = before.but(scheduler=scheduler)
+        limit = caviar.load(path).declaration["max_step"]
+        result = other.extend(path, caviar.Inline(), max_step=limit * 3, allow_change=True)
+        assert result.status == "finished"
+        assert result.trials().steps.max() == limit * 3
+        replay(launch.Plan.of(Reader(path).declaration), Reader(path).read()[1])
+
+
+def test_a_sampler_gives_way_to_another(tmp_path: Path) -> None:
+    space = caviar.Space(lr=caviar.Choice([0.1, 0.2, 0.3]))
+    grid = sweep(trials=3, sampler=caviar.GridSampler()).but(space=space)
+    grid.run(tmp_path / "a", caviar.Inline())
+    random = grid.but(sampler=caviar.RandomSampler(), trials=8)
+    result = random.run(tmp_path / "a", caviar.Inline(), resume=True, allow_change=True)
+    assert list(result.trials().stage) == [0] * 3 + [1] * 5
+    random.but(trials=4).run(tmp_path / "b", caviar.Inline())
+    back = grid.but(trials=7)
+    result = back.run(tmp_path / "b", caviar.Inline(), resume=True, allow_change=True)
+    assert list(result.trials()["params.lr"][4:]) == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_full_grid_is_extended_by_another_space_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    grid = sweep(trials=3, sampler=caviar.GridSampler()).but(space=caviar.Space(lr=caviar.Choice([0.1, 0.2, 0.3])))
+    more = {"trials": 2, "space": caviar.Space(lr=caviar.Choice([0.4, 0.5])).to_dict()}
+    result = grid.run(path, caviar.Inline(), on_event=command(path, 2, **more))
+    assert list(result.trials()["params.lr"]) == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_a_limit_cannot_be_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    sweep().run(path, caviar.Inline())
+    with pytest.raises(UsageError, match="a sweep that has a max_step keeps one"):
+        sweep(max_step=None).run(path, caviar.Inline(), resume=True, allow_change=True)
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_trial_reopened_while_its_sweep_runs_leaves_one_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "sweep"
+    result = sweep(checkpoint_every=3).run(path, caviar.Inline(), on_event=command(path, 4, max_step=20))
+    assert set(result.trials().steps) == {20}
+    kept = sorted((path / "checkpoints").glob("*/*/*"))
+    assert len(kept) == 8

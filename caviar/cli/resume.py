@@ -119,11 +119,17 @@ def extend(
         given = {name: value for name, value in asked.items() if value is not None}
         return ask(folder, "extend", args=given, timeout_s=timeout_s)
     chosen = choose_executor(executor, address=address, workers=workers)
-    sweep, _ = _declared(folder, target, changes)
+    sweep, source = _declared(folder, target, changes)
     return conduct(
         place(folder),
         lambda: sweep.extend(
-            folder, chosen, trials=trials or 0, max_step=max_step, allow_change=allow_change, take_over=take_over
+            folder,
+            chosen,
+            trials=trials or 0,
+            max_step=max_step,
+            allow_change=allow_change,
+            take_over=take_over,
+            source=source,
         ),
         as_json=as_json,
         live=executor != "inline",

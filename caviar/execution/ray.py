@@ -259,7 +259,7 @@ class Ray(Executor):
             ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
             self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
             return
-        worker.waiting, worker.recalling, worker.unreachable_s = False, False, None
+        worker.waiting, worker.unreachable_s = False, None
         worker.ready = True
         for number, blocks, entries in batches:
             self._trained = True
@@ -274,6 +274,7 @@ class Ray(Executor):
         events: list[Event] = []
         for entry in entries:
             if entry[0] == BACK:
+                worker.recalling = False
                 self._queue.extendleft(
                     self._release(worker, trial) for trial in entry[1] if trial in worker.trials
                 )

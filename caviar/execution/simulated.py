@@ -57,7 +57,8 @@ class Simulated(Executor):
             raise UsageError(f"Simulated(step_s={step_s!r}): needs a positive number of seconds, or a function")
         self._step_s = step_s
         self._source = Trained() if curves is None else Known(curves)
-        self._idle = list(range(workers))
+        self._workers = workers
+        self._idle: list[int] = []
         self._queue: deque[Launch] = deque()
         self._courses: dict[int, Course] = {}
         self._due: list[tuple[int, int, Course]] = []
@@ -72,6 +73,8 @@ class Simulated(Executor):
             raise UsageError("Simulated(): needs curves, or a sweep with max_step; virtual time has no other end")
         self._job = job
         self._deliver = deliver
+        self._idle = list(range(self._workers))
+        self._queue.clear()
 
     def room(self) -> int:
         return max(0, len(self._idle) - len(self._queue))

@@ -158,6 +158,7 @@ class Worker:
     def note(self, happened: Event) -> float | None:
         """Keep the picture up to date. Returns how many seconds a trial took that has just ended."""
         if isinstance(happened, TrialStarted):
+            self.recalling = False  # what it has in hand has changed: it may be asked again
             self.started[happened.trial] = happened.time_us
             self.step = happened.restored or 0
         elif isinstance(happened, AttemptEnded):

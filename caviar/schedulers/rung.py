@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import heappush, heappushpop
 from typing import Protocol, TypeGuard
@@ -49,7 +50,8 @@ class Rungs(Protocol):
     """The first of them, or None: there is none."""
 
     def after(self, rung: int) -> int | None:
-        """The rung that follows ``rung``, or None: there is none. ``rung`` must be one of them."""
+        """The first rung above this step, or None: there is none. The step is a rung, of these or of those that
+        another scheduler had before."""
 
     def extend(self, max_step: int | None) -> None:
         """Trials train up to this step now: there may be further rungs."""
@@ -58,14 +60,15 @@ class Rungs(Protocol):
 class ListedRungs:
     """Exactly these rungs."""
 
-    __slots__ = ("_after", "first")
+    __slots__ = ("_rungs", "first")
 
     def __init__(self, rungs: Sequence[int]) -> None:
+        self._rungs = tuple(rungs)
         self.first: int | None = rungs[0] if rungs else None
-        self._after: dict[int, int | None] = dict(zip(rungs, [*rungs[1:], None], strict=False))
 
     def after(self, rung: int) -> int | None:
-        return self._after[rung]
+        above = bisect_right(self._rungs, rung)
+        return self._rungs[above] if above < len(self._rungs) else None
 
     def extend(self, max_step: int | None) -> None:
         pass
@@ -78,7 +81,7 @@ class GeometricRungs:
     after the previous rung where that is higher, so that rungs always rise.
     """
 
-    __slots__ = ("_after", "_grace_steps", "_limit", "_power", "_reduction_factor", "_top", "first")
+    __slots__ = ("_grace_steps", "_limit", "_reduction_factor", "_rungs", "first")
 
     def __init__(self, grace_steps: int, reduction_factor: float, *, max_step: int | None) -> None:
         self._grace_steps = grace_steps
@@ -89,22 +92,18 @@ class GeometricRungs:
         self._limit = math.inf if max_step is None else max_step
         self.first: int | None = self._grace_steps if self._grace_steps < self._limit else None
         # rungs are found as they are asked for: without a max_step there is no last one
-        self._after: dict[int, int | None] = {}
-        self._top = self.first
-        self._power = 0
+        self._rungs: list[int] = [] if self.first is None else [self.first]
 
     def after(self, rung: int) -> int | None:
-        if rung >= self._limit:  # one of a limit that was lowered since
-            return None
-        while self._top is not None and self._top <= rung:
-            self._power += 1
-            below = self._top
-            exact = self._grace_steps * self._reduction_factor**self._power
+        while self._rungs and self._rungs[-1] <= rung:
+            exact = self._grace_steps * self._reduction_factor ** len(self._rungs)
             # compared before it is rounded: an enormous factor gives inf, which cannot be
-            following = max(round(exact), below + 1) if exact < self._limit else self._limit
-            self._top = int(following) if following < self._limit else None
-            self._after[below] = self._top
-        return self._after[rung]
+            following = max(round(exact), self._rungs[-1] + 1) if exact < self._limit else self._limit
+            if following >= self._limit:
+                return None
+            self._rungs.append(int(following))
+        above = bisect_right(self._rungs, rung)
+        return self._rungs[above] if above < len(self._rungs) else None
 
 
 class RegularRungs:
@@ -122,7 +121,8 @@ class RegularRungs:
         self.first: int | None = self._grace_steps if self._grace_steps < self._limit else None
 
     def after(self, rung: int) -> int | None:
-        following = rung + self._every
+        passed = max(0, (rung - self._grace_steps) // self._every + 1)
+        following = self._grace_steps + passed * self._every
         return following if following < self._limit else None
 
 

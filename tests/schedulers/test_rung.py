@@ -85,8 +85,17 @@ def test_listed_rungs(expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "rungs", [GeometricRungs(1, 3, max_step=100), GeometricRungs(1, 3, max_step=None), ListedRungs([1, 3])]
+    ("rungs", "above"),
+    [
+        (GeometricRungs(1, 3, max_step=100), {0: 1, 2: 3, 3: 9, 5: 9, 81: None, 99: None}),
+        (GeometricRungs(1, 3, max_step=None), {0: 1, 2: 3, 3: 9, 5: 9, 100: 243}),
+        (GeometricRungs(5, 3, max_step=5), {1: None}),
+        (ListedRungs([1, 3]), {0: 1, 1: 3, 2: 3, 3: None, 7: None}),
+        (ListedRungs([]), {1: None}),
+        (RegularRungs(2, 3, max_step=9), {0: 2, 1: 2, 2: 5, 3: 5, 5: 8, 8: None}),
+    ],
 )
-def test_what_is_no_rung_is_a_bug(rungs: Any) -> None:
-    with pytest.raises(KeyError):
-        rungs.after(4)
+def test_after_a_rung_of_another_scheduler_comes_the_next_one_above(
+    rungs: Any, above: dict[int, int | None]
+) -> None:
+    assert {step: rungs.after(step) for step in above} == above
