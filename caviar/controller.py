@@ -145,7 +145,7 @@ class Controller:
         if not state.begun:  # its first driver did not get that far
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
-        output += [self._record(lost) for lost in resumption.lost]
+        output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
         output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
         reopened = set(self._waiting)
         for record in [one for one in state.active.values() if one.trial not in reopened]:

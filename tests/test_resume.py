@@ -170,6 +170,7 @@ def test_a_damaged_checkpoint_sends_its_trial_to_the_beginning_and_says_so(
     assert f"trial {trial} starts from its beginning: {copy}/checkpoints/{trial}/" in caplog.text
     (lost,) = result.events().query(f"kind == '{CheckpointLost.kind}'").itertuples()
     assert lost.trial == trial
+    assert lost.time >= result.trials().start_time.min()
     starts = result.events().query("kind == 'trial_started' and trial == @trial")
     assert "restored" not in starts.iloc[-1].data
 

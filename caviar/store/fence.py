@@ -33,8 +33,7 @@ class Fence:
 
     def read(self, commit: int) -> Segment:
         """A commit of anybody's."""
-        key = self.folder.hot(commit)
-        return segment.decode(self.folder.where(key), self.storage.read(key))
+        return segment.read_commit(self.folder, commit)
 
     def read_all(self, commits: Sequence[int]) -> list[Segment]:
         """Several commits of anybody's."""

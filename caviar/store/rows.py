@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, cast
 
 from caviar.messages import Recorded
-from caviar.store.event_data import FLOATS, NON_FINITE, parse_event
+from caviar.store.event_data import FLOATS, NON_FINITE
 
 
 def pack_float(value: float) -> float | str:
@@ -65,17 +65,9 @@ def to_row(event: Recorded) -> EventRow:
     return EventRow(event.time_us, event.kind, trial, attempt, step, text)
 
 
-def from_row(row: EventRow) -> Recorded | None:
-    """The event that a row stands for, or None for a kind that this version does not know. Data that such an
-    event cannot have raise `EventDataError`, a `ValueError`."""
-    if row.kind not in _KINDS:
-        return None
-    columns = {"time_us": row.time_us, "trial": row.trial, "attempt": row.attempt, "step": row.step}
-    return from_data(row.kind, columns, parse_event(row.data, row.kind))
-
-
 def from_data(kind: str, columns: Mapping[str, Any], data: dict[str, Any]) -> Recorded | None:
-    """As `from_row`, from the row's columns and its data, parsed and checked."""
+    """The event that a row stands for, by the row's columns and its data, parsed and checked; None for a kind that
+    this version does not know."""
     cls = _KINDS.get(kind)
     if cls is None:
         return None

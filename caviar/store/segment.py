@@ -117,6 +117,12 @@ def _read(where: str, stream: memoryview) -> Segment:
     return segment
 
 
+def read_commit(folder: SweepFolder, commit: int) -> Segment:
+    """A commit that lies in `_hot`; one that is not whole raises a `FolderError`."""
+    key = folder.hot(commit)
+    return decode(folder.where(key), folder.storage.read(key))
+
+
 def one_line(error: Exception) -> str:
     """What is wrong, in the first line of an error's text."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caviar.errors import FolderError, OutageError
-from caviar.store import segment
 from caviar.store.check.findings import Findings, Ranges, ranges, told
 from caviar.store.layout import TABLES, SweepFolder, Table
 from caviar.store.part import Part, read_footer, read_part
-from caviar.store.segment import Segment
+from caviar.store.segment import one_line, read_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +156,6 @@ def rows_of(folder: SweepFolder, source: Source, table: Table) -> pa.Table:
     return read_commit(folder, source.first).rows(table)
 
 
-def read_commit(folder: SweepFolder, commit: int) -> Segment:
-    """A commit in `_hot`; one that is not whole raises a `FolderError`."""
-    key = folder.hot(commit)
-    return segment.decode(folder.where(key), folder.storage.read(key))
-
-
 def _look_at_commit(folder: SweepFolder, commit: int, files: Files, findings: Findings) -> None:
     key = folder.hot(commit)
     try:
@@ -215,7 +208,7 @@ def _check_part(folder: SweepFolder, part: Part) -> None:
     except (pa.ArrowException, ValueError, LookupError, TypeError) as error:
         if isinstance(error, FolderError):
             raise
-        raise FolderError(f"{where}: damaged: {_line(error)}") from error
+        raise FolderError(f"{where}: damaged: {one_line(error)}") from error
     if not rows.num_rows == footer.num_rows == counted:
         raise FolderError(f"{where}: damaged: it has {rows.num_rows} rows, and should have {footer.num_rows}")
 
@@ -253,10 +246,6 @@ def _without(folder: SweepFolder, key: str, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"damaged: it cannot be read: {error.strerror}"
     return str(error).removeprefix(f"{folder.where(key)}: ")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def lost_by_stand_ins(files: Files, table: Table) -> Ranges:

@@ -17,14 +17,14 @@ from caviar.errors import FolderError, LeaseError
 from caviar.messages import Checkpointed, CheckpointLost, EventsLost, Recorded, Repaired
 from caviar.store import segment
 from caviar.store.check.around import files_of
-from caviar.store.check.files import Hole, read_commit
+from caviar.store.check.files import Hole
 from caviar.store.check.look import Verdict, look
 from caviar.store.fence import Fence
 from caviar.store.layout import TABLES, SweepFolder
 from caviar.store.lease import Lease, refuse_if_held, wall_clock_us
 from caviar.store.part import encode_part
 from caviar.store.rows import to_row
-from caviar.store.segment import Segment, SegmentKind
+from caviar.store.segment import Segment, SegmentKind, read_commit
 from caviar.store.tables import EVENTS, METRICS, events_table, join
 
 

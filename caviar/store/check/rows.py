@@ -26,6 +26,7 @@ from caviar.messages import (
 from caviar.samplers import RandomSampler
 from caviar.state import MISFITS, Plan, SweepState, misfit
 from caviar.store.check.findings import Findings
+from caviar.store.segment import one_line
 from caviar.store.tables import events_of
 
 Bools = npt.NDArray[np.bool_]
@@ -149,7 +150,7 @@ class Listener:
             # Folding asks nothing of the sampler, and one that is not ours cannot be made here
             self.told.state = SweepState(Plan.of(declaration, sampler=RandomSampler()))
         except (UsageError, *MISFITS) as error:
-            findings.note("sweep.json", f"the story that its events tell is not checked: {_line(error)}")
+            findings.note("sweep.json", f"the story that its events tell is not checked: {one_line(error)}")
 
     def gap(self, first: int, last: int) -> None:
         """Events of these commits are lost, and no repair has said so yet."""
@@ -186,7 +187,7 @@ class Listener:
                 self._note(event)
                 self._fold(event, file)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            self._findings.damage(file, f"an event says what no event says: {_line(error)}")
+            self._findings.damage(file, f"an event says what no event says: {one_line(error)}")
 
     def _check_numbers(self, rows: pa.Table, seq: Ints, file: str) -> None:
         """``seq`` counts without gaps, but for what is known to be lost."""
@@ -270,7 +271,3 @@ def compare(reported: Reported, told: Told, findings: Findings, *, excused: bool
 def _most(rows: pa.Table, column: str) -> int:
     most: int | None = pc.max(rows.column(column)).as_py()
     return -1 if most is None else most
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
