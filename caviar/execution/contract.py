@@ -32,11 +32,14 @@ class TrialFiles(Protocol):
         an exception, and leaves nothing behind otherwise."""
 
     def log(self, trial: int) -> Path:
-        """The file for what the trial prints; not made before it prints."""
+        """A file to append to what the trial prints; asked for when it prints."""
+
+    def logged(self, trial: int, path: Path) -> None:
+        """The file that `log` gave is written and closed: bring it to its place, as far as it is not there. Never
+        fails."""
 
     def settle(self, trial: int) -> None:
-        """An attempt of the trial has ended, or its log is closed for now, in this process: bring to its place
-        what only this machine has, and forget copies. Never fails."""
+        """An attempt of the trial has ended in this process: forget copies. Never fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import bdb
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from caviar.errors import TrialStopped
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
@@ -26,6 +27,7 @@ class Inline(Executor, Link):
     def __init__(self) -> None:
         self._queue: deque[Launch] = deque()
         self._trial: Trial | None = None
+        self._log: tuple[int, Path] | None = None
         self._outbox = Outbox()
         self._delivered_at = 0.0
         self._shared: list[object] = []
@@ -96,6 +98,9 @@ class Inline(Executor, Link):
 
     def attend(self, trial: Trial | None) -> None:
         self._trial = trial
+        if trial is None and self._log is not None:
+            self._job.files.logged(*self._log)
+            self._log = None
 
     def open(self, run: Run) -> None:
         run.rows = _Rows(self._flush_if_due)
@@ -112,7 +117,9 @@ class Inline(Executor, Link):
         self.tell(entry)  # the answer comes through `send` before this returns
 
     def log(self, trial: Trial, text: str) -> None:
-        with self._job.files.log(trial.id).open("a") as file:
+        if self._log is None:
+            self._log = trial.id, self._job.files.log(trial.id)
+        with self._log[1].open("a") as file:
             file.write(text + "\n")
 
     def _flush_if_due(self) -> None:

@@ -30,23 +30,23 @@ _PAUSE_S = 0.02
 class LogPump:
     """Reads the output of one training process after another, on a thread of its own for each.
 
-    ``settle`` is told, on yet another thread, of each trial whose log was closed: bringing it to its place may
-    take a while, and nobody who prints is to wait for that.
+    ``logged`` is told, on yet another thread, of each log that was closed: bringing it to its place may take a
+    while, and nobody who prints is to wait for that.
     """
 
     def __init__(
         self,
         path_of: Callable[[int], Path],
         *,
-        settle: Callable[[int], None] = lambda trial: None,
+        logged: Callable[[int, Path], None] = lambda trial, path: None,
         limit_bytes: int = LOG_BYTES,
     ) -> None:
         self._path_of = path_of
-        self._settle = settle
+        self._logged = logged
         self._limit_bytes = limit_bytes
         self._threads: list[threading.Thread] = []
         self._settler: threading.Thread | None = None
-        self._closed: queue.Queue[int | None] = queue.Queue(CLOSED_AT_ONCE)
+        self._closed: queue.Queue[tuple[int, Path] | None] = queue.Queue(CLOSED_AT_ONCE)
 
     def attach(self, output: Connection, mark: bytes) -> None:
         """Take the output of a new process, where ``mark``, a trial's number and a newline begin that trial's."""
@@ -61,8 +61,11 @@ class LogPump:
 
     def note(self, trial: int, text: str) -> None:
         """Write a line of caviar's own into a trial's log."""
-        with suppress(OSError), self._path_of(trial).open("ab") as file:
-            file.write(b"\n[caviar: %s]\n" % text.encode(errors="replace"))
+        with suppress(OSError):
+            path = self._path_of(trial)
+            with path.open("ab") as file:
+                file.write(b"\n[caviar: %s]\n" % text.encode(errors="replace"))
+            self._closed.put((trial, path))
 
     def close(self) -> None:
         """Wait until all that was printed has been written; the processes must have ended."""
@@ -83,8 +86,8 @@ class LogPump:
         sorter.close()
 
     def _settle_all(self) -> None:
-        while (trial := self._closed.get()) is not None:
-            self._settle(trial)
+        while (closed := self._closed.get()) is not None:
+            self._logged(*closed)
 
 
 class _Sorter:
@@ -94,7 +97,7 @@ class _Sorter:
         path_of: Callable[[int], Path],
         limit_bytes: int,
         *,
-        closed: Callable[[int], None] = lambda trial: None,
+        closed: Callable[[tuple[int, Path]], None],
     ) -> None:
         self._mark = mark
         self._path_of = path_of
@@ -103,6 +106,7 @@ class _Sorter:
         self._rest = b""
         """The end of what was read, where a mark may have begun."""
         self._trial: int | None = None
+        self._path: Path | None = None
         self._file: BinaryIO | None = None
         self._written = 0
 
@@ -136,9 +140,10 @@ class _Sorter:
     def _close_file(self) -> None:
         if self._file is not None:
             assert self._trial is not None
+            assert self._path is not None
             self._file.close()
             self._file = None
-            self._closed(self._trial)
+            self._closed((self._trial, self._path))
 
     def _write(self, text: bytes) -> None:
         if not text or self._trial is None:
@@ -149,8 +154,8 @@ class _Sorter:
     def _append(self, text: bytes) -> None:
         if self._file is None:
             assert self._trial is not None
-            path = self._path_of(self._trial)
-            self._file = path.open("ab", buffering=0)
+            self._path = self._path_of(self._trial)
+            self._file = self._path.open("ab", buffering=0)
             self._written = self._file.tell()
         room = max(0, self._limit_bytes - self._written)
         self._file.write(text[:room])

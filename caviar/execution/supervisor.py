@@ -99,7 +99,7 @@ class Supervisor:
         self._closed = threading.Event()
         self._broken: Exception | None = None
         """Why there can be no further training process."""
-        self._logs = LogPump(files.log, settle=files.settle)
+        self._logs = LogPump(files.log, logged=files.logged)
         prepare_fork_server(self._job_file, threads=resources.threads)
         self._training = self._bear()
         for target in (self._send_orders, self._watch, self._guard):

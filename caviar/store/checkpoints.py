@@ -154,17 +154,20 @@ class CheckpointFiles:
             folder.storage.remove_folder(key)
 
     def log(self, trial: int) -> Path:
-        """The file for what the trial prints; not made before it prints."""
+        """A file to append to what the trial prints; ask when it prints."""
         folder = self._folder
         return folder.storage.appendable(folder.log(trial))
 
+    def logged(self, trial: int, path: Path) -> None:
+        """The file that `log` gave is written and closed: it goes to the sweep folder. Never fails."""
+        folder = self._folder
+        folder.storage.appended(folder.log(trial), path)
+
     def settle(self, trial: int) -> None:
-        """An attempt of the trial has ended, or its log is closed for now, in this process: what it printed goes
-        to the sweep folder, and copies of its checkpoints go. Never fails."""
+        """An attempt of the trial has ended in this process: copies of its checkpoints go. Never fails."""
         if "://" not in self.folder_path:
             return  # all is where it belongs, and this is called for every trial
         folder = self._folder
-        folder.storage.settle(folder.log(trial))
         folder.storage.settle(f"{folder.checkpoints_folder}/{trial}")
 
 

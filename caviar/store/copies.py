@@ -1,7 +1,8 @@
 """Files of this machine that stand for what lies in an object store, since training functions need files.
 
-All lie in this process's scratch folder, which goes with the process. Logs are appended to here, and brought to
-their place when they are closed; what an earlier attempt printed, here or elsewhere, comes first in them.
+All lie in this process's scratch folder, which goes with the process. A log is written here, a file for each time
+that one is opened, and what such a file holds goes to the end of the log in the store once it is closed: attempts
+of one trial may print in several processes, and a file may be on its way while the next is open.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from caviar.messages import SCRATCH
@@ -41,20 +41,13 @@ def _remove(pid: int, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@dataclass(slots=True)
-class _Log:
-    path: Path
-    closed: bool = False
-    headless: bool = False
-    """Whether what lay in the object store before could not be read, so that it is to come first."""
-
-
 class Copies:
     """What this process has of one sweep. Any thread may call."""
 
     def __init__(self) -> None:
         self._fetched: dict[str, Path] = {}
-        self._logs: dict[str, _Log] = {}
+        self._written: list[tuple[str, Path]] = []
+        """What is to go to the end of logs, in this order."""
         self._changing = threading.Lock()
         self._uploading = threading.Lock()
 
@@ -86,48 +79,28 @@ class Copies:
         for path in paths:
             shutil.rmtree(path, ignore_errors=True)
 
-    def log(self, key: str, read: Callable[[str], bytes]) -> Path:
-        """The copy of a log, open again if it was closed."""
-        with self._changing:
-            log = self._logs.get(key)
-            if log is None:
-                number, name = tempfile.mkstemp(prefix="log-", dir=scratch())
-                log = _Log(Path(name))
-                with os.fdopen(number, "wb") as file:
-                    try:
-                        file.write(read(key))
-                    except FileNotFoundError:
-                        pass
-                    except OSError:  # whoever prints must not wait for it
-                        log.headless = True
-                self._logs[key] = log
-            log.closed = False
-            return log.path
+    def log(self) -> Path:
+        """A new file, to write to; `append` brings it to its place."""
+        number, name = tempfile.mkstemp(prefix="log-", dir=scratch())
+        os.close(number)
+        return Path(name)
 
-    def close_log(self, key: str, *, read: Callable[[str], bytes], write: Callable[[str, bytes], None]) -> None:
-        """A log is closed for now: bring it, and closed ones that could not be brought before, to their place."""
+    def append(
+        self, key: str, path: Path, *, read: Callable[[str], bytes], write: Callable[[str, bytes], None]
+    ) -> None:
+        """All is written: bring it, and what could not be brought before, to the ends of the logs in the store."""
         with self._changing:
-            log = self._logs.get(key)
-            if log is None:
-                return
-            log.closed = True
-        with self._uploading, suppress(OSError):  # later, when another closes: nobody is to fail for it
-            for name, closed in self._closed():
-                write(name, _content(name, closed, read))
-                closed.headless = False
+            self._written.append((key, path))
+        with self._uploading, suppress(OSError):  # later, when another is written: nobody is to fail for it
+            while self._written:
+                key, path = self._written[0]
+                before = b""
+                with suppress(FileNotFoundError):
+                    before = read(key)
+                if (text := path.read_bytes()) and not before.endswith(
+                    text
+                ):  # else it got there, and nobody heard
+                    write(key, before + text)
+                path.unlink(missing_ok=True)
                 with self._changing:
-                    if closed.closed:  # else it was opened again meanwhile
-                        closed.path.unlink(missing_ok=True)
-                        del self._logs[name]
-
-    def _closed(self) -> list[tuple[str, _Log]]:
-        with self._changing:
-            return [(name, log) for name, log in self._logs.items() if log.closed]
-
-
-def _content(key: str, log: _Log, read: Callable[[str], bytes]) -> bytes:
-    before = b""
-    if log.headless:
-        with suppress(FileNotFoundError):
-            before = read(key)
-    return before + log.path.read_bytes()
+                    del self._written[0]

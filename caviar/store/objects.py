@@ -209,11 +209,13 @@ class ObjectStorage(Storage):
         self.unlink_many([f"{folder}/{name}" for name in self._below(folder)])
 
     def appendable(self, key: str) -> Path:
-        return self._copies.log(key, self.read)
+        return self._copies.log()
 
-    def settle(self, key: str) -> None:
-        self._copies.forget(key)
-        self._copies.close_log(key, read=self.read, write=self.replace)
+    def appended(self, key: str, path: Path) -> None:
+        self._copies.append(key, path, read=self.read, write=self.replace)
+
+    def settle(self, folder: str) -> None:
+        self._copies.forget(folder)
 
     # --- beginning and end ----------------------------------------------------------------------------------
 

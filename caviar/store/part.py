@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from caviar.errors import FolderError, OutageError
 from caviar.store.layout import FORMAT, LAST_COMMIT, LOST, SweepFolder, Table
 from caviar.store.segment import one_line
-from caviar.store.tables import SCHEMAS, check
+from caviar.store.tables import SCHEMAS, check, in_arrow
 
 SMALL_ROWS, ROWS_PER_BYTE = 2**24, 16
 """A part has no more rows than the greater of the two allows. Even a metric that never changes takes more room."""
@@ -99,8 +98,9 @@ def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = 
     """A part's rows; a damaged file raises a `FolderError` that names it, one out of reach `OutageError`."""
     which: Table = "metrics" if key.partition("/")[0] == folder.table_folder("metrics") else "events"
     try:
-        with folder.storage.open(key) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            _check_size(parquet.metadata, file.seek(0, os.SEEK_END))
+        data = in_arrow(folder.storage.read(key))
+        with pq.ParquetFile(data, page_checksum_verification=True) as parquet:
+            _check_size(parquet.metadata, data.size)
             names = SCHEMAS[which].names if columns is None else list(columns)
             if parquet.schema_arrow.names != SCHEMAS[which].names:
                 raise ValueError(f"its columns are {', '.join(parquet.schema_arrow.names):.200}")

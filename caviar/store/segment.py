@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from caviar.errors import FolderError
 from caviar.store.layout import FORMAT, LOST, TABLES, SweepFolder, Table
-from caviar.store.tables import SCHEMAS, check
+from caviar.store.tables import SCHEMAS, check, in_arrow
 
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"CAVIAR\r\n"
@@ -92,7 +92,7 @@ def decode(where: str, data: bytes) -> Segment:
 
 
 def _read(where: str, stream: memoryview) -> Segment:
-    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+    with pa.ipc.open_stream(in_arrow(stream)) as reader:
         metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
         version = metadata.get("caviar.format")
         if version != str(FORMAT):

@@ -128,12 +128,14 @@ class Storage(ABC):
 
     @abstractmethod
     def appendable(self, key: str) -> Path:
-        """A file of this machine, perhaps still to be made: what is appended to it, and the file closed, ends up
-        under this key with `settle` at the latest."""
+        """A file of this machine, perhaps still to be made, to append to; what is written ends up under this key
+        with `appended` at the latest."""
 
-    def settle(self, key: str) -> None:
-        """This process is done, for now, with what `appendable` gave it for ``key``, and with what `fetch` gave it
-        of this folder and those below it. Never fails."""
+    def appended(self, key: str, path: Path) -> None:
+        """All is written to the file that `appendable` gave, and the file is closed. Never fails."""
+
+    def settle(self, folder: str) -> None:
+        """This process is done with what `fetch` gave it of this folder and those below it. Never fails."""
 
     def make_folders(self, folders: Sequence[str]) -> None:
         """Make these folders where they are missing, in a place that has such things."""

@@ -55,6 +55,17 @@ _GREATEST = {
 """No value of these columns is greater than this, or less than 0."""
 
 
+def in_arrow(data: bytes | memoryview) -> pa.Buffer:
+    """A copy of what was read, in memory of Arrow's own.
+
+    Python's memory must not be handed to Arrow's threads: one that lets go of it last, while the interpreter ends,
+    ends the whole process.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
+
+
 def check(table: pa.Table, which: Table) -> None:
     """Check rows that were read from a file, of all columns of a table or some: that they have its types, nulls
     only where it may have some, and numbers within their bounds. Raises `ValueError`, which names the column.

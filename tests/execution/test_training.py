@@ -37,6 +37,9 @@ class Files:
     def log(self, trial: int) -> Path:
         return self.folder / f"{trial}.log"
 
+    def logged(self, trial: int, path: Path) -> None:
+        pass
+
     def settle(self, trial: int) -> None:
         pass
 

@@ -406,11 +406,36 @@ def test_a_log_that_cannot_be_brought_to_its_place_is_brought_later(fake: Fake, 
     for status, trial, text in ((503, 1, "first\n"), (503, 1, "second\n"), (None, 2, "other\n")):
         fake.status = status
         key = f"logs/{trial}.log"
-        with storage.appendable(key).open("a") as file:
-            file.write(text)
-        storage.settle(key)
+        path = storage.appendable(key)
+        path.write_text(text)
+        storage.appended(key, path)
     assert storage.read("logs/1.log") == b"before\nfirst\nsecond\n"
     assert storage.read("logs/2.log") == b"other\n"
+
+
+def test_a_log_that_is_opened_again_before_it_is_brought_to_its_place(storage: ObjectStorage) -> None:
+    key = "logs/1.log"
+    first = storage.appendable(key)
+    first.write_text("attempt 0\n")
+    second = storage.appendable(key)
+    with second.open("a") as file:
+        file.write("attempt 1 begins\n")
+        storage.appended(key, first)
+        file.write("and ends\n")
+    storage.appended(key, second)
+    assert storage.read(key) == b"attempt 0\nattempt 1 begins\nand ends\n"
+    assert not first.exists()
+    assert not second.exists()
+
+
+def test_what_two_processes_print_of_a_trial_is_all_there(fake: Fake, storage: ObjectStorage) -> None:
+    other = ObjectStorage(Url("s3://bucket/x"))
+    key = "logs/1.log"
+    paths = [one.appendable(key) for one in (storage, other)]
+    for one, path, text in zip((storage, other), paths, ("attempt 0\n", "attempt 1\n"), strict=True):
+        path.write_text(text)
+        one.appended(key, path)
+    assert storage.read(key) == b"attempt 0\nattempt 1\n"
 
 
 def test_commands_come_through_a_listing_that_nobody_waits_for(
