@@ -58,7 +58,7 @@ from caviar.messages import (
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
 from caviar.steering import COMMANDS, Steering
-from caviar.trial import Params, Saved, TrialRecord, TrialState
+from caviar.trial import ORIGIN, Params, Saved, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
 """A trial that lost its worker or node more often than this has failed."""
@@ -205,9 +205,11 @@ class Controller:
 
     def _sample(self, now_us: int) -> TrialSampled:
         trial = self.state.sampled
+        origin = self.state.plan.origin
         seeds = trial_seeds(self.state.plan.seed, trial)
         params = self.state.suggest(trial, seeds)
-        return TrialSampled(now_us, trial, self.state.stage, params, trial_seed(seeds))
+        seed = trial_seed(seeds) if origin is None else origin.seed  # forks are to differ by their params alone
+        return TrialSampled(now_us, trial, self.state.stage, params, seed)
 
     def _launch(self, record: TrialRecord) -> Launch:
         self._limits[record.trial] = self.state.plan.max_step
@@ -271,7 +273,7 @@ class Controller:
             return []
         plan = self.state.plan
         here = Saved(event.attempt, event.step, event.value)
-        saved = [one for one in record.checkpoints if one[:2] != here[:2]]
+        saved = [one for one in record.checkpoints if one[:2] != here[:2] and one.attempt != ORIGIN]
         adjusted = {step for step, _ in record.adjustments}
         gone = superseded([*saved, here], plan.keep_checkpoints, adjusted=adjusted, minimize=plan.minimize)
         return [self._record(replace(event, superseded=gone))]
@@ -471,7 +473,10 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
 
 
 def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
+    attempt: int | None
     attempt, step = record.checkpoint or (None, 0)
+    if attempt == ORIGIN:
+        attempt = None
     what = (record.stage, record.params, record.seed)
     again = (record.trial, record.attempt + 1, step)
     return TrialReopened(now_us, *again, *what, attempt, record.rung, record.adjustments)

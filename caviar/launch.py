@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
+from caviar.origin import Origin
 from caviar.runner import Observer, Runner
 from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
@@ -26,9 +28,11 @@ from caviar.store.declaration import check_complete
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, wall_clock_us
+from caviar.store.place import place
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 from caviar.store.tables import events_of, join
+from caviar.trial import ORIGIN
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +75,9 @@ def start(commission: Commission) -> None:
     starting = _Relay()
     try:
         executor.start(commission.job, starting)
-        recorder = Recorder.create(folder, commission.declaration, now_us=wall_clock_us)
+        recorder = Recorder.create(
+            folder, commission.declaration, now_us=wall_clock_us, dowry=lambda: _dowry(commission)
+        )
         runner = _runner(commission, controller, recorder=recorder)
         starting.deliver = runner.deliver
         runner.run()
@@ -107,6 +113,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
     starting = _Relay()
     try:
+        _bring_again(commission.files, plan)
         controller, resumption = _recall(commission, plan, how, change, reader=reader, seen=seen)
         del seen  # it grows with the sweep, and this lasts as long as that
         commission.executor.start(_job(commission.job, controller.state, resumption), starting)
@@ -124,6 +131,36 @@ def go_on(commission: Commission, how: Continuation) -> None:
         runner.run(resumption)
     finally:
         commission.executor.close()
+
+
+@contextmanager
+def _dowry(commission: Commission) -> Iterator[None]:
+    """Bring what a new sweep begins from, if that is a checkpoint of another."""
+    origin = commission.plan.origin
+    if origin is None:
+        yield
+    else:
+        with _brought(commission.files, origin):
+            yield
+
+
+@contextmanager
+def _brought(files: CheckpointFiles, origin: Origin) -> Iterator[None]:
+    with files.checkpoint(origin.trial, ORIGIN, origin.step) as draft:
+        CheckpointFiles.of(place(origin.path)).copy(origin.trial, origin.saved, draft)
+        yield
+
+
+def _bring_again(files: CheckpointFiles, plan: Plan) -> None:
+    """The first driver may have gone before it had brought what trials begin from; nothing has begun then."""
+    origin = plan.origin
+    if origin is None or (damage := files.damage(origin.trial, (ORIGIN, origin.step))) is None:
+        return
+    try:
+        with _brought(files, origin):
+            pass
+    except (FolderError, FileNotFoundError) as error:
+        raise FolderError(f"{damage}; its trials begin from it, and it cannot be had again: {error}") from None
 
 
 def _close_after(folder: SweepFolder) -> None:
@@ -201,7 +238,9 @@ def _whole(trial: TrialReopened, files: CheckpointFiles) -> bool:
 def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:
     lost = []
     for trial, record in state.active.items():
-        if record.checkpoint is not None and (damage := files.damage(trial, record.checkpoint)) is not None:
+        if record.checkpoint is None or record.checkpoint[0] == ORIGIN:
+            continue
+        if (damage := files.damage(trial, record.checkpoint)) is not None:
             _log.warning("trial %d starts from its beginning: %s", trial, damage)
             lost.append(CheckpointLost(0, trial, *record.checkpoint, damage))
     return lost

@@ -40,10 +40,11 @@ from caviar.messages import (
     TrialStarted,
     Unpaused,
 )
+from caviar.origin import Origin
 from caviar.samplers.base import Proposer, Sampler
 from caviar.schedulers.base import Scheduler, Verdict
 from caviar.space import Space
-from caviar.trial import Params, Saved, TrialRecord, TrialState
+from caviar.trial import ORIGIN, Params, Saved, TrialRecord, TrialState
 
 _STATES = list(TrialState)
 _NUMBER = {state: number for number, state in enumerate(_STATES)}
@@ -67,6 +68,8 @@ class Plan:
     schedule: Timeline = ()
     """How params change in every trial."""
     keep_checkpoints: str = "last"
+    origin: Origin | None = None
+    """What its trials begin from; None: from nothing."""
 
     @classmethod
     def of(
@@ -95,6 +98,7 @@ def _since(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "knobs": default_knobs(Space.from_dict(declaration["space"])) if knobs is None else tuple(knobs),
         "schedule": tuple((step, changes) for step, changes in declaration.get("schedule") or ()),
         "keep_checkpoints": declaration.get("keep_checkpoints", "last"),
+        "origin": None if (origin := declaration.get("origin")) is None else Origin.from_dict(origin),
     }
 
 
@@ -174,6 +178,8 @@ class SweepState:
     def suggest(self, trial: int, seeds: Any) -> Mapping[str, Any]:
         """Params for a trial that is yet to be sampled."""
         plan = self.plan
+        if plan.origin is not None and not plan.origin.vary and self.stage == 0:
+            return plan.origin.params
         if trial < len(plan.first) and self.stage == 0:
             return plan.space.complete(plan.first[trial], seeds)
         return self._propose().suggest(trial - self.stage_first, seeds)
@@ -267,9 +273,11 @@ class SweepState:
 
     def _trial_sampled(self, event: TrialSampled) -> None:
         trial = event.trial
-        self.active[trial] = TrialRecord(
-            trial, event.stage, event.params, event.seed, next_rung=self.judge.first_rung(trial)
+        self.active[trial] = record = TrialRecord(
+            trial, event.stage, event.params, event.seed, checkpoints=self._origin()
         )
+        record.step = record.checkpoints[-1].step if record.checkpoints else 0
+        self._find_rung(record)
         self.sampled = trial + 1
         self._states.append(_NUMBER[TrialState.PENDING])
         self.counts[TrialState.PENDING] += 1
@@ -290,7 +298,10 @@ class SweepState:
             attempt=event.attempt,
             rung=event.rung,
             step=event.step,
-            checkpoints=[] if event.checkpoint is None else [Saved(event.checkpoint, event.step)],
+            checkpoints=[
+                *self._origin(),
+                *([] if event.checkpoint is None else [Saved(event.checkpoint, event.step)]),
+            ],
             adjustments=[(step, changes) for step, changes in event.adjustments],
             by_hand=bool(event.adjustments),
         )
@@ -344,6 +355,8 @@ class SweepState:
             for one in record.checkpoints
             if gone is not None and (one.attempt, one.step) not in gone and (one.attempt, one.step) != here
         ]
+        if gone is None:
+            kept = self._origin()
         record.checkpoints = [*kept, Saved(*here, event.value)]
 
     def _checkpoint_lost(self, event: CheckpointLost) -> None:
@@ -368,8 +381,15 @@ class SweepState:
         if record.state is not TrialState.PENDING:  # an attempt may fail before it began
             self._move(record, TrialState.PENDING)
 
+    def _origin(self) -> list[Saved]:
+        """What trials begin from, as their first checkpoint: it is never superseded."""
+        origin = self.plan.origin
+        return [] if origin is None else [Saved(ORIGIN, origin.step)]
+
     def _find_rung(self, record: TrialRecord) -> None:
-        trial, rung = record.trial, record.rung
+        trial, rung, origin = record.trial, record.rung, self.plan.origin
+        if rung is None and origin is not None:  # what lies before its beginning is passed
+            rung = origin.step
         record.next_rung = self.judge.first_rung(trial) if rung is None else self.judge.rung_after(trial, rung)
 
     def _stop_ordered(self, event: StopOrdered) -> None:

@@ -30,7 +30,7 @@ from caviar.messages import (
     Unpaused,
 )
 from caviar.state import SweepState
-from caviar.trial import Params, TrialRecord, TrialState
+from caviar.trial import ORIGIN, Params, TrialRecord, TrialState
 
 COMMANDS = ("set", "pause", "unpause", "rollback")
 
@@ -229,7 +229,7 @@ class Steering:
         back = RolledBack(now_us, trial.trial, trial.attempt + 1, step, from_step, checkpoint, gone, *why)
         output: Output = [self._record(back)]
         text = f"rolled back from step {from_step} to step {step}"
-        if checkpoint is None and way_back.to_step > 0:
+        if checkpoint is None and way_back.to_step != step:
             text += f" (it has no checkpoint at or before step {way_back.to_step}: from the beginning)"
         if new:
             before = self._state.params_at(trial, step + 1)[0]
@@ -241,9 +241,13 @@ class Steering:
         return [*output, self._answer(way_back.command, text, now_us)]
 
     def _target(self, trial: TrialRecord, to_step: int) -> tuple[int | None, int]:
-        """(attempt, step) of the nearest checkpoint at or before a step; (None, 0): the beginning."""
-        found = [one for one in trial.checkpoints if one.step <= to_step]
-        return (found[-1].attempt, found[-1].step) if found else (None, 0)
+        """(attempt, step) of the nearest checkpoint at or before a step; (None, ...): the beginning, which is step
+        0, or the sweep's origin."""
+        saved = trial.checkpoints
+        found = [one for one in saved if one.step <= to_step] or [one for one in saved if one.attempt == ORIGIN]
+        if not found:
+            return None, 0
+        return (None if found[-1].attempt == ORIGIN else found[-1].attempt), found[-1].step
 
     def _changes_at(
         self, trial: TrialRecord, target: tuple[int | None, int], way_back: _WayBack

@@ -23,6 +23,7 @@ from caviar.fingerprint import source_file, sources
 from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
+from caviar.origin import Origin
 from caviar.runner import Observer
 from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
@@ -50,7 +51,8 @@ class Sweep:
     while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
     value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
     times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
-    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst.
+    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another
+    sweep from which all trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
     """
@@ -75,6 +77,7 @@ class Sweep:
     schedule: Mapping[int, Mapping[str, Any]] | None = None
     time_budget_s: float | None = None
     stop_on_nan: bool = True
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         _need(callable(self.train), "train", self.train, "a function that takes a Trial")
@@ -130,6 +133,8 @@ class Sweep:
             object.__setattr__(self, "knobs", tuple(self.knobs))
             check_knobs(self.space, self.knobs)
         check_schedule(self.space, {} if self.schedule is None else self.schedule)
+        if self.origin is not None:
+            self.origin.check_limit(self.max_step)
 
     def but(self, **changes: Any) -> Sweep:
         """The same sweep with some of its arguments changed."""
@@ -244,6 +249,7 @@ class Sweep:
             knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
             schedule=check_schedule(self.space, self.schedule or {}),
             keep_checkpoints=self.keep_checkpoints,
+            origin=self.origin,
         )
 
     def job(self, *, name: str, files: CheckpointFiles) -> Job:
@@ -287,6 +293,7 @@ class Sweep:
             "schedule": [[step, changes] for step, changes in check_schedule(self.space, self.schedule or {})],
             "time_budget_s": self.time_budget_s,
             "stop_on_nan": self.stop_on_nan,
+            "origin": None if self.origin is None else self.origin.to_dict(),
             "fingerprints": {
                 "space": _digest(repr(space)),
                 "code": _digest(repr(code)),

@@ -54,10 +54,15 @@ MOVES: Mapping[TrialState, frozenset[TrialState]] = {
 """The transition table: every legal move of a trial, and no other."""
 
 
+ORIGIN = -1
+"""Stands for the attempt that wrote a checkpoint where that was no attempt of this sweep's: its origin."""
+
+
 class Saved(NamedTuple):
     """A committed checkpoint."""
 
     attempt: int
+    """That wrote it; `ORIGIN`: the sweep began with it."""
     step: int
     value: float | None = None
     """The metric as last reported before it."""

@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,27 @@ class CheckpointFiles:
             return str(error)
         return None
 
-    def _check(self, trial: int, checkpoint: tuple[int, int]) -> None:
+    def copy(self, trial: int, checkpoint: tuple[int, int], draft: Path) -> None:
+        """Copy the files of a committed checkpoint into a draft, of another sweep for example; then it is there
+        as a whole, or this raises `FolderError`: it may be superseded, and go, at any moment."""
+        sizes_bytes = self._check(trial, checkpoint)
+        folder = self._folder
+        key = folder.checkpoint(trial, *checkpoint)
+        try:
+            source = folder.storage.fetch(key)
+            for name, size_bytes in sizes_bytes.items():
+                path = draft / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, path)
+                if path.stat().st_size != size_bytes:
+                    raise FolderError(f"{folder.where(f'{key}/{name}')}: changed while it was copied")
+        except FileNotFoundError as error:
+            raise FolderError(f"{folder.where(key)}: went while it was copied") from error
+        finally:
+            folder.storage.settle(key)
+
+    def _check(self, trial: int, checkpoint: tuple[int, int]) -> dict[str, int]:
+        """The sizes of its files by their names, all of which it has."""
         storage, where = self._folder.storage, self._folder.where
         key = self._folder.checkpoint(trial, *checkpoint)
         if not storage.is_within(key, key):
@@ -124,6 +145,7 @@ class CheckpointFiles:
             if found_bytes != size_bytes:
                 told = f"it has {found_bytes} bytes, and had {size_bytes}"
                 raise FolderError(f"{where(f'{key}/{name}')}: damaged: {told}")
+        return sizes_bytes
 
     @contextmanager
     def checkpoint(self, trial: int, attempt: int, step: int) -> Iterator[Path]:

@@ -25,6 +25,26 @@ def _is_entry(value: object) -> bool:
     )
 
 
+def _is_origin(value: object) -> bool:
+    """Whether it is an `Origin` as that writes itself."""
+    if not isinstance(value, dict) or value.keys() != _OF_ORIGIN.keys():
+        return False
+    return all(is_good(value[name]) for name, is_good in _OF_ORIGIN.items())
+
+
+_OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
+    "path": _is_text,
+    "created_us": lambda value: is_whole(value, most=2**57),
+    "trial": lambda value: is_whole(value, most=MAX_TRIALS - 1),
+    "attempt": lambda value: value is None or is_whole(value, most=2**31 - 1),
+    "step": lambda value: is_whole(value, least=1, most=2**53),
+    "params": lambda value: isinstance(value, dict) and not any(isinstance(v, dict | list) for v in value.values()),
+    "seed": is_whole,
+    "way": lambda value: isinstance(value, list) and all(map(_is_entry, value)),
+    "vary": lambda value: _is_list(value, str),
+}
+
+
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "created_us": (lambda value: is_whole(value, most=2**57), "microseconds since the epoch"),
     "name": (lambda value: isinstance(value, str), "text"),
@@ -43,6 +63,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, list) and all(map(_is_entry, value)),
         "a list of [step, changes]",
     ),
+    "origin": (lambda value: value is None or _is_origin(value), "what trials begin from, or null"),
     "code": (lambda value: isinstance(value, dict) and _is_list([*value.values()], str), "an object of texts"),
 }
 """What readers, and drivers that go on with it, use of it."""

@@ -15,6 +15,7 @@ from caviar.store.local import LocalStorage
 from caviar.store.place import Place, Url, place
 from caviar.store.storage import NO_BUCKET, Storage
 from caviar.store.strict_json import parse_object
+from caviar.trial import ORIGIN
 
 FORMAT = 1
 """The version of the folder's format that this caviar writes, and the only one that it reads."""
@@ -111,8 +112,9 @@ class SweepFolder:
         return f"{self.table_folder(table)}/part-{first:012d}.parquet"
 
     def checkpoint(self, trial: int, attempt: int, step: int) -> str:
-        """The folder of one checkpoint."""
-        return f"{self.checkpoints_folder}/{trial}/{attempt}/{step}"
+        """The folder of one checkpoint. The origin of a sweep belongs to no trial."""
+        of = "origin" if attempt == ORIGIN else f"{trial}/{attempt}"
+        return f"{self.checkpoints_folder}/{of}/{step}"
 
     def log(self, trial: int) -> str:
         """The file for what one trial prints."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
@@ -70,9 +71,11 @@ class Recorder:
         *,
         now_us: Callable[[], int],
         files: Files | None = None,
+        dowry: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> Recorder:
         """Make a new sweep folder; ``declaration`` is JSON for sweep.json, to which ``format`` and ``created_us``
-        are added.
+        are added. ``dowry``: brings what the sweep begins with when it is entered, to where nobody else sees it,
+        and puts it in its place when it is left, by which the folder is a sweep.
 
         Raises `FolderError` where the folder cannot hold a new sweep; then, and after any failure on the way,
         nothing of what was made stays behind.
@@ -87,7 +90,7 @@ class Recorder:
         loose = (folder.sweep_json, folder.sweep_copy, folder.lease_json)
         try:
             with folder.storage.founding(folder.folders, loose, begun=begun):
-                recorder._found(data, begun=begun)
+                recorder._found(data, begun=begun, dowry=dowry)
             if begun:  # once more: whoever began here may have been clearing it away until now
                 with folder.storage.founding(folder.folders, loose, begun=True):
                     recorder._lay(begun=True)
@@ -251,13 +254,16 @@ class Recorder:
 
     # --- the founding -------------------------------------------------------------------------------------
 
-    def _found(self, declaration: bytes, *, begun: bool) -> None:
+    def _found(
+        self, declaration: bytes, *, begun: bool, dowry: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         """Write what a new sweep consists of. Of all who are at it one creates sweep.json; `FileExistsError` for
         the others."""
         self._renew_lease()  # first, so that nobody takes this for the remains of a founding that was cut off
         try:
             self._lay(begun=begun)
-            self._storage.create(self._folder.sweep_json, declaration)
+            with dowry():
+                self._storage.create(self._folder.sweep_json, declaration)
             with contextlib.suppress(OSError):  # a sweep can do without
                 self._storage.replace(self._folder.sweep_copy, spare.encode(declaration))
         except BaseException:
