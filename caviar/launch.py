@@ -231,7 +231,7 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         commission.executor,
         recorder=recorder,
         inbox=Inbox(commission.folder),
-        checkpoints=commission.files if declaration["keep_checkpoints"] == "last" else None,
+        checkpoints=commission.files,
         revivable=lambda: _revivable(commission, controller.state.plan.max_step),
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,

@@ -31,10 +31,10 @@ from caviar.messages import (
     ExtensionRequested,
     Recorded,
     Reports,
+    RolledBack,
     RoomOffered,
     StopRequested,
     SweepEnded,
-    TrialEnded,
     TrialReopened,
 )
 
@@ -76,16 +76,14 @@ class Runner:
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
     ) -> None:
-        """``checkpoints``: where to discard a trial's older checkpoints; None keeps all. ``revivable``: what the
-        record says of completed trials that could train on. ``time_budget_s``: over all drivers."""
+        """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
+        what the record says of completed trials that could train on. ``time_budget_s``: over all drivers."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
         self._inbox = inbox
         self._checkpoints = checkpoints
         self._revivable = revivable
-        self._newest: dict[int, tuple[int, int]] = {}
-        """The last committed checkpoint of trials that have not ended."""
         self._time_budget_s = time_budget_s
         self._observer = on_event
         self._deliveries = 0
@@ -148,8 +146,6 @@ class Runner:
             self._dispatch(controller.begin(started))
         else:
             self._dispatch(controller.resume(started, resumption))
-            found = ((trial, record.checkpoint) for trial, record in controller.state.active.items())
-            self._newest = {trial: checkpoint for trial, checkpoint in found if checkpoint is not None}
         left_s = None if self._time_budget_s is None else self._time_budget_s - (driven_s or 0.0)
         self._deadline = None if left_s is None else now_us + int(left_s * 1e6)
         self._keep_time()  # before anything is started in a sweep whose budget is spent
@@ -231,19 +227,9 @@ class Runner:
         """Remove what a durable event makes superfluous; on the writing thread."""
         if isinstance(event, CommandAnswered):
             self._inbox.done(event.id)
-        elif isinstance(event, Checkpointed):
-            self._keep_newest(event)
-        elif isinstance(event, TrialEnded):
-            self._newest.pop(event.trial, None)
-        elif isinstance(event, TrialReopened) and event.checkpoint is not None:
-            self._newest[event.trial] = (event.checkpoint, event.step)
-
-    def _keep_newest(self, event: Checkpointed) -> None:
-        older = self._newest.get(event.trial)
-        newest = (event.attempt, event.step)
-        self._newest[event.trial] = newest
-        if older is not None and older != newest and self._checkpoints is not None:
-            self._checkpoints.discard(event.trial, older)
+        elif isinstance(event, Checkpointed | RolledBack) and self._checkpoints is not None:
+            for attempt, step in event.superseded or ():
+                self._checkpoints.discard(event.trial, (attempt, step))
 
     # --- the end -----------------------------------------------------------------------------------
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import caviar
+from caviar.adjusting import check_knobs, check_schedule, default_knobs
 from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
+from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.runner import Observer
@@ -33,8 +35,6 @@ from caviar.store.layout import SweepFolder
 from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
 
-KEEP_CHECKPOINTS = ("last", "all")
-
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -45,9 +45,12 @@ class Sweep:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
     params that one lacks are sampled. ``retries``: further attempts of a trial after faults of its own.
-    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last" or "all". ``time_budget_s``:
-    wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is NaN or
-    infinite is stopped; if not, it ranks worst.
+    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
+    newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
+    while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
+    value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
+    times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
+    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst.
 
     A mistake in any of them raises `UsageError`.
     """
@@ -68,6 +71,8 @@ class Sweep:
     retries: int = 1
     checkpoint_every: int | None = None
     keep_checkpoints: str = "last"
+    knobs: Sequence[str] | None = None
+    schedule: Mapping[int, Mapping[str, Any]] | None = None
     time_budget_s: float | None = None
     stop_on_nan: bool = True
 
@@ -106,7 +111,7 @@ class Sweep:
             every is None or _whole(every, 1), "checkpoint_every", every, "a whole number of at least 1, or None"
         )
         keep = self.keep_checkpoints
-        _need(keep in KEEP_CHECKPOINTS, "keep_checkpoints", keep, " or ".join(map(repr, KEEP_CHECKPOINTS)))
+        _need(keep in POLICIES, "keep_checkpoints", keep, " or ".join(map(repr, POLICIES)))
         budget = self.time_budget_s
         good_budget = budget is None or (_number(budget) and math.isfinite(budget) and budget > 0)
         _need(good_budget, "time_budget_s", budget, "a positive number of seconds, or None")
@@ -119,6 +124,12 @@ class Sweep:
         for params in self.first:
             self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
+        if self.knobs is not None:
+            names = isinstance(self.knobs, Sequence) and not isinstance(self.knobs, str)
+            _need(names, "knobs", self.knobs, "a list of names of params, or None")
+            object.__setattr__(self, "knobs", tuple(self.knobs))
+            check_knobs(self.space, self.knobs)
+        check_schedule(self.space, {} if self.schedule is None else self.schedule)
 
     def but(self, **changes: Any) -> Sweep:
         """The same sweep with some of its arguments changed."""
@@ -230,6 +241,9 @@ class Sweep:
             max_step=self.max_step,
             retries=self.retries,
             first=self.first,
+            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            schedule=check_schedule(self.space, self.schedule or {}),
+            keep_checkpoints=self.keep_checkpoints,
         )
 
     def job(self, *, name: str, files: CheckpointFiles) -> Job:
@@ -269,6 +283,8 @@ class Sweep:
             "retries": self.retries,
             "checkpoint_every": self.checkpoint_every,
             "keep_checkpoints": self.keep_checkpoints,
+            "knobs": None if self.knobs is None else list(self.knobs),
+            "schedule": [[step, changes] for step, changes in check_schedule(self.space, self.schedule or {})],
             "time_budget_s": self.time_budget_s,
             "stop_on_nan": self.stop_on_nan,
             "fingerprints": {

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
-from caviar.controller import BY_HAND
 from caviar.errors import FolderError
-from caviar.messages import EventsLost, Ints
+from caviar.messages import BY_HAND, EventsLost, Ints
 from caviar.store.event_data import COLUMNS_OF, EventDataError, field, parse_event, parse_rows
 from caviar.trial import Params, TrialState
 

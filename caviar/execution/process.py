@@ -38,7 +38,7 @@ STACK_SIGNAL = signal.SIGRTMAX - 5
 and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
 # what a supervisor sends
-LAUNCH, ANSWER, STOP, RECALL = range(4)
+LAUNCH, ANSWER, STOP, RECALL, ADJUST, PAUSE = range(6)
 
 
 class PipeLink(Link):
@@ -84,6 +84,12 @@ class PipeLink(Link):
         self.tell(entry)
         with self._arrived:
             while not self._answered:
+                self._arrived.wait()
+
+    def wait(self, trial: Trial) -> None:
+        self.flush()
+        with self._arrived:
+            while not trial.news:
                 self._arrived.wait()
 
     def log(self, trial: Trial, text: str) -> None:
@@ -185,6 +191,12 @@ class PipeLink(Link):
                         self._trial.stop(reason)
                     else:
                         self._stopped_in_hand[trial, attempt] = reason
+                case (kind, trial, attempt, command, changes) if kind == ADJUST:
+                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
+                        self._trial.adjust(command, changes)
+                case (kind, trial, attempt, over) if kind == PAUSE:
+                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
+                        self._trial.pause(over=over)
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
                     with self._sending:  # past the outbox, whose last run is not ours to close

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bdb
+import errno
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,19 @@ from typing import Any
 from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
 from caviar.execution.tracebacks import format_error, one_line
-from caviar.execution.wire import ENDED, RUNG, SAVED, SET_UP, TOLD, Entry, Row, Run
+from caviar.execution.wire import (
+    APPLIED,
+    ENDED,
+    PAUSED,
+    RUNG,
+    SAVED,
+    SET_UP,
+    TOLD,
+    UNPAUSED,
+    Entry,
+    Row,
+    Run,
+)
 from caviar.messages import LAST_STEP, RESERVED_METRICS, Launch
 
 
@@ -46,6 +60,10 @@ class Link(ABC):
         """Send a RUNG entry and wait for its answer, which `Trial.answered` or `Trial.stop` was given."""
 
     @abstractmethod
+    def wait(self, trial: Trial) -> None:
+        """Return once the trial has been told something (`Trial.news`), without using the processor meanwhile."""
+
+    @abstractmethod
     def log(self, trial: Trial, text: str) -> None:
         """Write a line to the trial's log."""
 
@@ -56,8 +74,13 @@ class Trial:
     # Slots, copies of what every report needs, and a short way for the usual report: after a step of training all
     # of this is out of the processor's caches, and what a report costs is how much memory it touches.
     __slots__ = (
+        "_asked",
+        "_asks",
         "_best",
         "_best_step",
+        "_changes",
+        "_deferred",
+        "_due_step",
         "_ending",
         "_halted",
         "_job",
@@ -72,6 +95,7 @@ class Trial:
         "_names_known",
         "_next_rung",
         "_params",
+        "_paused",
         "_restored_step",
         "_rows",
         "_saved_step",
@@ -79,7 +103,10 @@ class Trial:
         "_shared",
         "_step",
         "_stop_reason",
+        "_timeline",
+        "_unpaused",
         "_value",
+        "_values",
     )
 
     def __init__(self, launch: Launch, *, job: Job, link: Link, shared: object) -> None:
@@ -90,7 +117,23 @@ class Trial:
         limit = job.max_step if launch.max_step is None else launch.max_step
         self._max_step = LAST_STEP if limit is None else limit
         self._minimize = job.minimize
-        self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
+        self._values = dict(launch.params)
+        self._params: Mapping[str, Any] = MappingProxyType(self._values)
+        self._timeline = deque(launch.timeline)
+        """What is known to change, and from which step on."""
+        self._due_step: float = launch.timeline[0][0] if launch.timeline else math.inf
+        """The first step of the timeline."""
+        self._changes: deque[tuple[str, Mapping[str, Any]]] = deque()
+        """Adjustments (a command's id, and new values) that wait for a step boundary."""
+        self._paused = launch.paused
+        self._unpaused = False
+        """Whether it was paused or about to be, and is to go on."""
+        self._asks = False
+        """Whether the training function asks if a checkpoint is due."""
+        self._asked = False
+        """Whether it did since there are changes."""
+        self._deferred = False
+        """Whether the changes have waited for a step so that it could."""
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
         self._step = self._restored_step
         self._saved_step = self._restored_step
@@ -110,8 +153,8 @@ class Trial:
         """Set from outside, at any moment, by whoever runs the trial."""
         self._ending: tuple[str, str | None] | None = None
         """(outcome, reason) once the trial has been told to end: every further report raises."""
-        self._halted = False
-        """Whether either is set: the next step boundary looks closer."""
+        self._halted = launch.paused
+        """Whether any of these is set, or there are changes: the next step boundary looks closer."""
         self._value: float | None = None
         self._best: float | None = None
         self._best_step: int | None = None
@@ -135,7 +178,8 @@ class Trial:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The chosen values, read-only."""
+        """The chosen values, read-only. They change where a person, a rule or a schedule changes them: at a step
+        boundary, on the training function's thread, and in this same mapping; so read them as you go."""
         return self._params
 
     @property
@@ -170,7 +214,8 @@ class Trial:
         try:
             while step < self._max_step:
                 step += 1
-                self._boundary()
+                if self._halted or step >= self._due_step:
+                    self._boundary(step)
                 self._loop_step = step
                 yield step
         finally:
@@ -185,7 +230,7 @@ class Trial:
         trial is to end, and again at every later report.
         """
         if self._halted:
-            self._boundary()
+            self._check_end()
         if step is None:
             step = self._step + 1 if self._loop_step is None else self._loop_step
         elif type(step) is not int:
@@ -214,10 +259,17 @@ class Trial:
                 self._ask(step, value)
         if not self._seq & 4095:
             self._link.breathe()
+        if self._loop_step is None and (self._halted or step >= self._due_step - 1):
+            self._boundary(step + 1)  # without a loop over `steps`, this is where one step ends
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps."""
+        """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps, and before the trial is
+        adjusted or paused."""
+        self._asks = True
+        if self._changes or self._paused:
+            self._asked = True
+            return self._saved_step != self._step
         every = self._job.checkpoint_every
         return every is not None and self._step // every > self._saved_step // every
 
@@ -225,15 +277,23 @@ class Trial:
     def checkpoint(self) -> Iterator[Path]:
         """A folder to save the training state of the last reported step in.
 
-        It is kept as a whole when the block ends, and not at all if the block raises.
+        It is kept as a whole when the block ends, and not at all if the block raises. Where the disk has no room
+        for it, it is dropped, the trial's log says so, and the trial trains on.
         """
         step = self._step
         if not self._seq and not self._restored_step:
             raise MetricError("checkpoint(): report a step first; a checkpoint is of the last reported step")
-        with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
-            yield folder
+        try:
+            with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
+                yield folder
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._saved_step = step  # not due again at once
+            self.log(f"[caviar: no room for the checkpoint of step {step}, which is dropped: {error.strerror}]")
+            return
         self._saved_step = step
-        self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step))
+        self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step, self._value))
 
     def log(self, text: str) -> None:
         """Write a line to the trial's log, beside what it prints."""
@@ -245,6 +305,25 @@ class Trial:
         """End the trial at its next step boundary. Safe from another thread."""
         self._stop_reason = reason
         self._halted = True
+
+    def adjust(self, command: str, changes: Mapping[str, Any]) -> None:
+        """Change these params at the next step boundary, and tell that ``command`` is done. Safe from another
+        thread."""
+        self._changes.append((command, changes))
+        self._halted = True
+
+    def pause(self, *, over: bool = False) -> None:
+        """Wait at the next step boundary; ``over``: go on. Safe from another thread."""
+        if over:
+            self._unpaused, self._paused = True, False
+        else:
+            self._paused = True
+        self._halted = True
+
+    @property
+    def news(self) -> bool:
+        """Whether it has been told something since it last looked."""
+        return self._halted
 
     def answered(self, next_rung: int | None) -> None:
         """The scheduler lets it go on to ``next_rung``."""
@@ -269,7 +348,39 @@ class Trial:
 
     # --- inside ------------------------------------------------------------------------------------
 
-    def _boundary(self) -> None:
+    def _boundary(self, step: int) -> None:
+        """Between two steps, before ``step`` is trained: do what it has been told to."""
+        waits = False
+        while True:
+            self._halted = False  # first, as another thread may set it again
+            self._check_end()
+            if (self._changes or self._paused) and self._asks and not (self._asked or self._deferred or waits):
+                self._deferred = self._halted = True  # there was no chance to save what it had before
+                break
+            self._take_changes(step)
+            if self._unpaused:
+                self._unpaused = waits = False
+                self._tell((UNPAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+            if not self._paused:
+                self._asked = self._deferred = False
+                break
+            if not waits:
+                waits = True
+                self._tell((PAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+            self._link.wait(self)
+
+    def _take_changes(self, step: int) -> None:
+        while self._timeline and self._timeline[0][0] <= step:
+            self._values.update(self._timeline.popleft()[1])
+        while self._changes:
+            command, changes = self._changes.popleft()
+            self._values.update(changes)
+            left = ((at, {k: v for k, v in each.items() if k not in changes}) for at, each in self._timeline)
+            self._timeline = deque((at, each) for at, each in left if each)
+            self._tell((APPLIED, time_ns() // 1000, self.id, self.attempt, step, command))
+        self._due_step = self._timeline[0][0] if self._timeline else math.inf
+
+    def _check_end(self) -> None:
         if self._ending is not None:
             raise TrialStopped(self._ending[1] or "the trial has reached max_step")
         if self._stop_reason is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
+from typing import ClassVar
 
 from caviar.declared import Declared
 
@@ -22,6 +23,9 @@ class Verdict(StrEnum):
 
 class Judge(ABC):
     """Judges the trials of one sweep. Values are losses: less is better, and non-finite ones arrive as ``inf``."""
+
+    recorded: ClassVar[bool] = True
+    """Whether its decisions are recorded; no need where it always goes on, and learns nothing from it."""
 
     @abstractmethod
     def first_rung(self, trial: int) -> int | None:
