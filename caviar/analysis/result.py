@@ -120,7 +120,8 @@ class Result:
         """One row a trial, index ``trial``.
 
         Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
-        0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person stopped it),
+        0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person adjusted, paused,
+        rolled back or stopped it),
         ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
         interrupted sweep, trials that were cut off are pending.
         """

@@ -42,7 +42,7 @@ def test_where_little_came_of_late_the_last_reports_count():
 
 def test_a_pause_does_not_count():
     pace = paced(np.arange(10) * 1.0, range(10))
-    pace.pause()
+    pace.stop()
     assert pace.per_s == 0
     pace.add(np.array([100, 101]) * S, np.array([10, 11]))
     assert pace.per_s == 1
