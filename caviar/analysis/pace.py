@@ -18,9 +18,9 @@ class Pace:
     """Steps a second over the last `RECENT_S` seconds, or the last `FEWEST` reports if those go further back."""
 
     def __init__(self) -> None:
-        self.pause()
+        self.stop()
 
-    def pause(self) -> None:
+    def stop(self) -> None:
         """What comes next does not follow from what was before: it waited, or begins again elsewhere."""
         self._time_us: Ints = np.zeros(0, np.int64)
         self._step: Ints = np.zeros(0, np.int64)
