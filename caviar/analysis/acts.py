@@ -36,14 +36,22 @@ class Act:
     note: str | None = None
     number: int | None = None
     """Counts those with a step, from 0."""
+    params: frozenset[str] = frozenset()
+    """What an adjustment changed."""
     dropped: bool = False
-    """Whether a later roll-back went back to before it."""
+    """Whether it holds no more, as something was done later at an earlier step."""
 
     @property
     def why(self) -> str:
         """Who did it and why, as far as that was said: ``by hand: too jumpy``."""
         by = "" if self.by is None else self.by if self.by.startswith("by ") else f"by {self.by}"
         return ": ".join(part for part in (by, self.note) if part)
+
+    def drops(self, before: Act) -> bool:
+        """Whether this takes the place of something that was done before at a later step."""
+        if self.step is None or before.step is None or before.step <= self.step:
+            return False
+        return self.kind == "rolled_back" or (before.kind == "adjusted" and before.params <= self.params)
 
 
 def acts(events: EventColumns, trial: int) -> Iterator[Act]:
@@ -89,5 +97,11 @@ def _act(events: EventColumns, row: int, kind: str, data: dict[str, Any]) -> Act
         case _:
             text = describe(kind, int(events.trial[row]), data)
     return Act(
-        int(events.time_us[row]), kind, text, step if kind in BENT else None, data.get("by"), data.get("note")
+        int(events.time_us[row]),
+        kind,
+        text,
+        step=step if kind in BENT else None,
+        by=data.get("by"),
+        note=data.get("note"),
+        params=frozenset(data["new"]) if kind == "adjusted" else frozenset(),
     )

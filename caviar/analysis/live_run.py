@@ -102,7 +102,9 @@ class LiveRunProgress:
         self._others: dict[str, float] = {}
         self._max_step: int | None = None
         self._sampled: Params = {}
-        self._schedule: Timeline = ()
+        self._schedule: Timeline = []
+        self._course: tuple[Params, Timeline] | None = None
+        """The params at the beginning and all changes, worked out when it is asked for."""
         self._adjustments: list[tuple[int, Params]] = []
         self._adjusted_at = 0
         """The last step from which on this attempt was adjusted: it has come so far, reported or not."""
@@ -118,7 +120,9 @@ class LiveRunProgress:
         if increment.fresh:
             self._forget(maximize=declaration["mode"] == "max")
         self._max_step = declaration.get("max_step")
-        self._schedule = [(step, changes) for step, changes in declaration.get("schedule") or ()]
+        schedule = [(step, changes) for step, changes in declaration.get("schedule") or ()]
+        if schedule != self._schedule:
+            self._schedule, self._course = schedule, None
         events = EventColumns(increment.events, self._where)
         self._read_curve(events, ReportColumns.of(increment.metrics, declaration["metric"]), declaration["metric"])
         for row in events.rows(*_KINDS).tolist():
@@ -171,7 +175,7 @@ class LiveRunProgress:
         step = int(events.step[row])
         match kind:
             case "trial_sampled":
-                self._sampled = events.event(row)["params"]
+                self._sampled, self._course = events.event(row)["params"], None
             case "trial_ended":
                 data = events.event(row)
                 self._status, self._reason = TrialState(data["status"]), data.get("reason")
@@ -183,6 +187,7 @@ class LiveRunProgress:
                 self._adjust(step, events.event(row)["new"])
             case _:
                 if kind == "rolled_back":
+                    self._course = None
                     self._adjustments = [(at, new) for at, new in self._adjustments if at <= step]
                     self._checkpoint = step or None
                 if kind in ("rolled_back", "trial_started"):
@@ -191,7 +196,7 @@ class LiveRunProgress:
                     self._status, self._reason = _MOVES[kind], None
 
     def _adjust(self, step: int, new: Params) -> None:
-        self._adjusted_at = max(self._adjusted_at, step)
+        self._adjusted_at, self._course = max(self._adjusted_at, step), None
         if self._adjustments and self._adjustments[-1][0] >= step:
             self._adjustments = with_adjustment(self._adjustments, step, new)
         else:
@@ -201,13 +206,10 @@ class LiveRunProgress:
         if act.kind == "driver_started" and not self._driven:
             self._driven = True
             return
-        if act.kind == "rolled_back":
-            left = [
-                replace(each, dropped=True) if (each.step or 0) > (act.step or 0) else each for each in self._acts
-            ]
+        if act.step is not None:
+            left = [replace(each, dropped=True) if act.drops(each) else each for each in self._acts]
             self._acts.clear()
             self._acts.extend(left)
-        if act.step is not None:
             act = replace(act, number=self._bends)
             self._bends += 1
         self._acts.append(act)
@@ -244,8 +246,10 @@ class LiveRunProgress:
 
     def _params(self) -> tuple[Params, dict[str, Change]]:
         """The params of the next step, and the last change of each that changed."""
-        here, later = effective(self._sampled, self._schedule, self._adjustments, step=0)
-        changes: dict[str, Change] = {}
+        if self._course is None:
+            self._course = effective(self._sampled, self._schedule, self._adjustments, step=0)
+        begin, later = self._course
+        here, changes = dict(begin), dict[str, Change]()
         for step, new in later:
             if step > max(self._step + 1, self._adjusted_at):
                 break

@@ -140,6 +140,7 @@ def test_after_a_crash_adjustments_come_again_at_their_steps(run):
     view = look(run.curve(0, [2.0], attempt=2, first=2))  # the third step is the next one
     assert (view.params["lr"], view.changes) == (0.05, {"lr": Change(0.1, 3)})
     assert not view.acts[0].dropped
+    assert look(adjust(run, 2, attempt=2, new=0.01)).acts[0].dropped  # nothing is left of it
     assert view.acts[1].text == "failed at step 4, starts again: boom"
 
 
