@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.origin import Origin
-from caviar.runner import Observer, Runner
+from caviar.runner import Hand, Observer, Runner
 from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
@@ -37,6 +38,13 @@ from caviar.trial import ORIGIN
 _log = logging.getLogger(__name__)
 
 
+class RememberingHand(Hand, Protocol):
+    """A hand that finds its way in a run that is gone on with."""
+
+    def recall(self, metrics: pa.Table, events: pa.Table) -> None:
+        """Take in what was reported and recorded before this driver."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commission:
     """A sweep that is to be run, and who is to run it where."""
@@ -48,6 +56,9 @@ class Commission:
     job: Job
     executor: Executor
     on_event: Observer | None = None
+    hand: RememberingHand | None = None
+    interrupt: threading.Event | None = None
+    """Set by whoever wants the sweep interrupted, where it is run in a thread that gets no signals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +194,12 @@ def _recall(
 ) -> tuple[Controller, Resumption]:
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
-    history = replay(plan, join([seen, reader.refresh().events], "events"), where=str(commission.folder))
+    events = join([seen, reader.refresh().events], "events")
+    history = replay(plan, events, where=str(commission.folder))
     state = history.state
     metrics = reader.reports_of(state.active)
+    if commission.hand is not None:
+        commission.hand.recall(metrics, events)
     extension = _extension(commission, how, change, state=state)
     first = state.sampled if change.new_stage else state.stage_first
     check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
@@ -274,6 +288,8 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         revivable=lambda: _revivable(commission, controller.state.plan.max_step),
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,
+        hand=commission.hand,
+        interrupt=commission.interrupt,
     )
 
 

@@ -17,7 +17,14 @@ from caviar.cli import figures
 from caviar.cli.follow import Moment
 
 SPARKLINE_WIDTH = 24
-STYLES = {"completed": "green", "stopped": "yellow", "failed": "red", "running": "cyan", "pending": "dim"}
+STYLES = {
+    "completed": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "running": "cyan",
+    "paused": "magenta",
+    "pending": "dim",
+}
 NOTES = 3
 HEIGHT_FOR_NOTES = 20
 STATE, CURVE = 3, 4  # the columns that hold text
