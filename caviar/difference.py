@@ -59,6 +59,16 @@ def difference(now: Mapping[str, Any], wanted: Mapping[str, Any], *, first: Mapp
     return Difference(changes=changes, told=tuple(told))
 
 
+def of_training(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What would be another training, whatever it is to be tried with: a line for each."""
+    told = [
+        f"{name}: {_shown(now[name])} -> {_shown(wanted[name])}"
+        for name in ("metric", "mode")
+        if now[name] != wanted[name]
+    ]
+    return told + _of_code(now, wanted)
+
+
 def _of_code(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     if "code" in now:
         return fingerprint.differences(now["code"], wanted["code"])

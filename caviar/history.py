@@ -23,9 +23,10 @@ from caviar.messages import (
     TrialReopened,
     TrialSampled,
 )
+from caviar.space import Space
 from caviar.state import MISFITS, Plan, SweepState, misfit
 from caviar.store.tables import events_of
-from caviar.trial import TrialState
+from caviar.trial import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class History:
     """When the last one took it in hand."""
     last_us: int
     """The last event."""
+    followed: TrialRecord | None = None
+    """What became of the trial that was to be followed, also if it has ended."""
+    space: Space | None = None
+    """The space from which that one was sampled."""
 
     def driven_s(self, metrics: pa.Table) -> float:
         """For how long drivers had it in hand, the last one until its last event or report; ``metrics``: the
@@ -50,9 +55,10 @@ class History:
         return self.before_s + (max(self.last_us, last_report_us) - self.since_us) / 1e6
 
 
-def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
-    """Fold the events table. ``plan``: as sweep.json has it. Events that cannot have happened to this sweep, one
-    after the other, raise a `FolderError` that names ``where``, the sweep folder."""
+def replay(plan: Plan, events: pa.Table, *, where: str = "events", follow: int | None = None) -> History:
+    """Fold the events table. ``plan``: as sweep.json has it. ``follow``: a trial whose record is wanted, though it
+    may have ended. Events that cannot have happened to this sweep, one after the other, raise a `FolderError` that
+    names ``where``, the sweep folder."""
     sampled = events.column("trial").filter(pc.equal(events.column("kind"), TrialSampled.kind)).to_numpy()
     lost = pc.any(pc.equal(events.column("kind"), EventsLost.kind)).as_py()
     if not lost and (sampled != np.arange(len(sampled))).any():
@@ -62,6 +68,8 @@ def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
     except CaviarError as error:
         raise FolderError(f"{where}: what its sweep.json declares cannot be: {error}") from error
     driven_s, since_us, last_us = 0.0, 0, 0
+    followed: TrialRecord | None = None
+    space: Space | None = None
     for event in events_of(events, where=where):
         if isinstance(event, DriverStarted):
             driven_s, since_us, last_us = event.driven_s or 0.0, event.time_us, event.time_us
@@ -72,7 +80,10 @@ def replay(plan: Plan, events: pa.Table, *, where: str = "events") -> History:
             # every event is sound by itself; whether it fits to those before it only folding them tells
             told = f"the record of events cannot be gone on from: {misfit(event, error)}"
             raise FolderError(f"{where}: {told} (`caviar check` says more)") from error
-    return History(state, driven_s, since_us, last_us)
+        if isinstance(event, TrialSampled | TrialReopened) and event.trial == follow:
+            followed = state.active.get(follow)
+            space = state.plan.space if isinstance(event, TrialSampled) else space
+    return History(state, driven_s, since_us, last_us, followed, space)
 
 
 def standings(metrics: pa.Table, state: SweepState, metric: str) -> dict[int, Standing]:

@@ -55,6 +55,17 @@ class Origin:
         way = tuple((step, changes) for step, changes in data["way"])
         return cls(**{**data, "way": way, "vary": tuple(data["vary"])})
 
+    def but(self, space: Space, params: Params) -> Self:
+        """The same, to go on from with some other params. Raises `UsageError` for what it has not, or the space
+        does not allow."""
+        if not params:
+            return self
+        for name in params:
+            if name not in self.params or name not in space:
+                raise UsageError(f"{name!r} is unknown; the trial to go on from has {', '.join(self.params)}")
+        given = {name: space[name].check(value, name) for name, value in params.items()}
+        return dataclasses.replace(self, params={**self.params, **given})
+
     def check_limit(self, max_step: int | None) -> None:
         """Raise `UsageError` where nothing is left to train up to ``max_step``."""
         if max_step is not None and self.step >= max_step:

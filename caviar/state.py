@@ -203,6 +203,10 @@ class SweepState:
         """The same, had a trial had these adjustments."""
         return effective(record.params, self.plan.schedule, adjustments, step=step)[0]
 
+    def way(self, record: TrialRecord, adjustments: Timeline) -> tuple[Params, Timeline]:
+        """The params with which a trial with these adjustments begins, and all that changes after that."""
+        return effective(record.params, self.plan.schedule, adjustments, step=1)
+
     def state_of(self, trial: int) -> TrialState:
         """The state of any trial that exists."""
         return _STATES[self._states[trial]]

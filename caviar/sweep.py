@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import caviar
 from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
+from caviar.difference import of_training
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
+from caviar.forking import as_declared, beginning, fork_of
 from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
@@ -36,6 +38,7 @@ from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.place import place
+from caviar.store.reader import Reader
 from caviar.trial import MAX_TRIALS
 
 if TYPE_CHECKING:
@@ -174,7 +177,8 @@ class Sweep:
         where ``caviar resume`` finds this Sweep again: its ``file``, and where it takes them, the ``name`` in that
         file and ``changes`` by the command line; None: the file that defines the training function.
         """
-        commission = self._commission(path, executor, on_event, source)
+        declared = self._as_in(path) if resume else self
+        commission = declared._commission(path, executor, on_event, source)
         if resume and commission.folder.exists():
             go_on(commission, Continuation(allow_change=allow_change, take_over=take_over, source=source))
         else:
@@ -208,9 +212,57 @@ class Sweep:
         )
         if not how.extends:
             raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
-        commission = self._commission(path, executor, on_event, source)
+        commission = self._as_in(path)._commission(path, executor, on_event, source)
         go_on(commission, how)
         return load(commission.folder.path)
+
+    def forked(
+        self,
+        path: str | Path,
+        *,
+        trial: int = 0,
+        at_step: int | None = None,
+        vary: Sequence[str] = (),
+        trials: int | None = None,
+        max_step: int | None = None,
+        allow_change: bool = False,
+    ) -> Sweep:
+        """This Sweep with trials that go on from a checkpoint of a trial in the sweep folder ``path``: its newest
+        one at or before ``at_step``. That trial may be under way, a live run for example, or have ended.
+
+        They have the params that it had there, but for those of ``vary``, which are sampled; and its seed, so they
+        differ by these params alone. ``trials``: how many; eight, and one where nothing varies. ``max_step``: None
+        is that of the other sweep. ``forked(...).run(path)`` trains them, into a folder of its own;
+        ``forked(...).panda(path)`` takes one in hand.
+
+        Raises `UsageError` where there is no such trial or checkpoint, where a param cannot vary, and where the
+        training function is not the one that the other sweep has, unless ``allow_change``.
+        """
+        begin = beginning(path, trial=trial, at_step=at_step)
+        told = of_training(begin.declaration, self.declaration(""))
+        if told and not allow_change:
+            raise UsageError(
+                f"{path}: this Sweep does not train as that one: {'; '.join(told)} (--allow-change, in Python "
+                "allow_change=True, goes on from it all the same)"
+            )
+        names = isinstance(vary, Sequence) and not isinstance(vary, str)
+        _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
+        count = (8 if vary else 1) if trials is None else trials
+        return self.but(
+            **fork_of(begin, vary=vary, trials=count, max_step=max_step),
+            scheduler=RunAll() if isinstance(self.scheduler, ByHand) else self.scheduler,
+            checkpoint_every=begin.declaration.get("checkpoint_every") or self.checkpoint_every,
+        )
+
+    def _as_in(self, path: str | Path) -> Sweep:
+        """This Sweep as it is declared in an existing folder, where that is a fork: what makes it one stands there
+        alone."""
+        folder = SweepFolder(place(path))
+        if self.origin is not None or not folder.exists() or folder.declaration().get("origin") is None:
+            return self
+        reader = Reader(folder.path, metrics=False)
+        reader.refresh()
+        return self.but(**as_declared(reader.declaration))
 
     def panda(
         self,
@@ -247,7 +299,8 @@ class Sweep:
 
         if isinstance(schedule, RunSchedule):
             params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
-        alone, hand = self._alone(params or {}, rules, schedule, checkpoint_every, max_step)
+        declared = self._as_in(path) if resume else self
+        alone, hand = declared._alone(params or {}, rules, schedule, checkpoint_every, max_step)
         commission = alone._commission(path, executor, on_event, source)
         told = {"rules": [] if hand is None else hand.declared()}
         commission = dataclasses.replace(
@@ -284,9 +337,11 @@ class Sweep:
         """This Sweep with one trial that a hand watches over, and the hand."""
         from caviar.panda.rule_hand import watching
 
-        begins_with = self.space.middle(params)
+        origin = None if self.origin is None else self.origin.but(self.space, params)
+        begins_with = self.space.middle(params) if origin is None else dict(origin.params)
+        given = params if origin is None else begins_with
         missing = {
-            name: begins_with[name] for name in self.space.varying if name in begins_with and name not in params
+            name: begins_with[name] for name in self.space.varying if name in begins_with and name not in given
         }
         if missing:
             told = ", ".join(f"{name}={shown(value)}" for name, value in missing.items())
@@ -297,7 +352,8 @@ class Sweep:
         )
         alone = self.but(
             trials=1,
-            first=[begins_with],
+            first=[begins_with] if origin is None else (),
+            origin=origin,
             sampler=RandomSampler(),
             scheduler=RunAll() if watch.hand is None else ByHand(watch.hand.every),
             max_step=steps,

@@ -162,7 +162,7 @@ def go_on_live(
         run = sweep.panda(
             folder,
             executor,
-            params=declaration["first"][0],
+            params=declaration["first"][0] if declaration["first"] else None,  # a fork has its origin's
             rules=rules,
             schedule=dict(declaration.get("schedule") or ()),
             checkpoint_every=declaration["checkpoint_every"],

@@ -25,6 +25,9 @@ def _is_entry(value: object) -> bool:
     )
 
 
+_NESTED = (dict, list)
+
+
 def _is_origin(value: object) -> bool:
     """Whether it is an `Origin` as that writes itself."""
     if not isinstance(value, dict) or value.keys() != _OF_ORIGIN.keys():
@@ -38,7 +41,9 @@ _OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
     "trial": lambda value: is_whole(value, most=MAX_TRIALS - 1),
     "attempt": lambda value: value is None or is_whole(value, most=2**31 - 1),
     "step": lambda value: is_whole(value, least=1, most=2**53),
-    "params": lambda value: isinstance(value, dict) and not any(isinstance(v, dict | list) for v in value.values()),
+    "params": lambda value: (
+        isinstance(value, dict) and not any(isinstance(one, _NESTED) for one in value.values())
+    ),
     "seed": is_whole,
     "way": lambda value: isinstance(value, list) and all(map(_is_entry, value)),
     "vary": lambda value: _is_list(value, str),

@@ -1,0 +1,138 @@
+"""Going on from a trial of another sweep: from which of its checkpoints, and with what."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from caviar.errors import UsageError
+from caviar.history import replay
+from caviar.origin import Origin, ahead, narrowed
+from caviar.space import Space
+from caviar.state import Plan
+from caviar.store.checkpoints import CheckpointFiles
+from caviar.store.declaration import check_complete
+from caviar.store.place import Place, Url, absolute, place
+from caviar.store.reader import Reader
+from caviar.trial import ORIGIN, Saved, TrialRecord
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """Where another sweep can go on from a trial, and what that trial was trained with."""
+
+    origin: Origin
+    space: Space
+    """From which the trial was sampled."""
+    schedule: Mapping[int, Mapping[str, Any]]
+    """What of its sweep's schedule was to come."""
+    declaration: Mapping[str, Any]
+    """Of its sweep."""
+
+
+def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | None = None) -> Beginning:
+    """The nearest checkpoint of a trial at or before ``at_step``, without that its newest; the trial may be under
+    way or have ended. As after a roll-back, what was adjusted from the next step on does not count.
+
+    Raises `UsageError` where there is no such trial or checkpoint, `FolderError` where ``path`` is no sweep.
+    """
+    where = str(path)
+    reader = Reader(path, metrics=False)
+    first = reader.declaration
+    check_complete(first, path, to_go_on=True)
+    history = replay(Plan.of(first), reader.refresh().events, where=where, follow=trial)
+    state, record = history.state, history.followed
+    if record is None or history.space is None:
+        known = f"it has the trials 0 to {state.sampled - 1}" if state.sampled else "it has none yet"
+        raise UsageError(f"{where}: there is no trial {trial}; {known}")
+    saved = _nearest(place(path), record, at_step)
+    kept = [(step, changes) for step, changes in record.adjustments if step <= saved.step]
+    start, later = state.way(record, kept)
+    origin = Origin(
+        path=_whole(place(path)),
+        created_us=first.get("created_us", 0),
+        trial=trial,
+        attempt=None if saved.attempt == ORIGIN else saved.attempt,
+        step=saved.step,
+        params=state.params_with(record, kept, saved.step + 1),
+        seed=record.seed,
+        way=[(1, start), *((step, changes) for step, changes in later if step <= saved.step)],
+    )
+    to_come = ahead(state.plan.schedule, kept, step=saved.step, space=history.space)
+    return Beginning(origin=origin, space=history.space, schedule=to_come, declaration=reader.declaration)
+
+
+def _nearest(path: Place, record: TrialRecord, at_step: int | None) -> Saved:
+    files = CheckpointFiles.of(path)
+    found = [one for one in record.checkpoints if at_step is None or one.step <= at_step]
+    for one in reversed(found):
+        damage = files.damage(record.trial, one[:2])
+        if damage is None:
+            return one
+        _log.warning("%s; the checkpoint before it is taken", damage)
+    told = "" if at_step is None else f" at or before step {at_step}"
+    later = [str(one.step) for one in record.checkpoints if one not in found]
+    if found:
+        known = "; those that it had are damaged"
+    elif later:
+        known = (
+            f"; it has {'one' if len(later) == 1 else 'some'} of step{'s' * (len(later) > 1)} {', '.join(later)}"
+        )
+    else:
+        known = "; its training function writes some where trial.checkpoint_due says so (checkpoint_every=...)"
+    raise UsageError(f"{path}: trial {record.trial} has no checkpoint{told}{known}")
+
+
+def _whole(path: Place) -> str:
+    return path if isinstance(path, Url) else str(absolute(path))
+
+
+def fork_of(begin: Beginning, *, vary: Collection[str], trials: int, max_step: int | None) -> dict[str, Any]:
+    """What makes a Sweep the one whose trials go on from there, differing by the params ``vary`` alone: arguments
+    of `Sweep`. Where none vary, the space stays as it is. ``max_step``: None is that of the other sweep.
+
+    Raises `UsageError` where these params cannot vary, or nothing is left to train.
+    """
+    origin = replace(begin.origin, vary=tuple(vary))
+    limit = begin.declaration["max_step"] if max_step is None else max_step
+    origin.check_limit(limit)
+    space = narrowed(begin.space, origin.params, vary=vary) if vary else begin.space
+    schedule = {
+        step: new
+        for step, changes in begin.schedule.items()
+        if (new := {name: value for name, value in changes.items() if name in space})
+    }
+    knobs = begin.declaration.get("knobs")
+    return {
+        "space": space,
+        "trials": trials,
+        "max_step": limit,
+        "first": (),
+        "schedule": schedule,
+        "knobs": None if knobs is None else [name for name in knobs if name in space],
+        "keep_checkpoints": "last",
+        "origin": origin,
+    }
+
+
+def as_declared(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a Sweep the one that the folder of a fork declares, but for its functions and for what may change
+    freely: arguments of `Sweep`. Its space and its origin stand in no file."""
+    from caviar import samplers, schedulers
+
+    names = (
+        "metric", "mode", "trials", "max_step", "seed", "first", "stop_on_nan", "checkpoint_every",
+        "keep_checkpoints", "knobs",
+    )  # fmt: skip
+    return {name: declaration[name] for name in names} | {
+        "space": Space.from_dict(declaration["space"]),
+        "sampler": samplers.from_dict(declaration["sampler"]),
+        "scheduler": schedulers.from_dict(declaration["scheduler"]),
+        "schedule": dict(declaration["schedule"]),
+        "origin": Origin.from_dict(declaration["origin"]),
+    }
