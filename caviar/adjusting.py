@@ -139,6 +139,15 @@ def check_schedule(space: Space, schedule: object) -> tuple[tuple[int, Params], 
     return tuple(sorted(found, key=lambda entry: entry[0]))
 
 
+def merged(*schedules: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Several schedules as one; of two values for one param at one step, the later schedule's holds."""
+    found: dict[int, dict[str, Any]] = {}
+    for schedule in schedules:
+        for step, changes in schedule.items():
+            found.setdefault(step, {}).update(changes)
+    return found
+
+
 def effective(
     params: Params, schedule: Timeline, adjustments: Timeline, *, step: int
 ) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]:
