@@ -189,9 +189,9 @@ def _params(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _rules(texts: Sequence[str], module: ModuleType) -> list[Any]:
-    from caviar.panda.rule_hand import parse
+    from caviar.panda.rules import parse
 
-    return [parse(text, functions=_functions(module)) for text in texts]
+    return [parse(text, _functions(module)) for text in texts]
 
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:

@@ -23,6 +23,9 @@ SAME = 1e-9
 MOST = 50
 """No axis needs more ticks."""
 
+_LOGS = (math.log(sys.float_info.min), math.log(sys.float_info.max) - 1e-9)
+"""Of the least and the greatest float."""
+
 _EVERY = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -64,6 +67,14 @@ class Axis:
             return shares
         # halves, since the whole span may be more than a float can hold
         return (values / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+
+    def at(self, share: float) -> float:
+        """The value that lies at a share of the height, also beyond the ends; as far as floats go."""
+        if self.log:
+            height = math.log(self.low) + share * (math.log(self.high) - math.log(self.low))
+            return math.exp(min(max(height, _LOGS[0]), _LOGS[1]))
+        most = sys.float_info.max
+        return 2 * min(max(self.low / 2 + share * (self.high / 2 - self.low / 2), -most / 2), most / 2)
 
 
 def ticks(axis: Axis, most: int) -> list[Tick]:

@@ -79,6 +79,10 @@ class LiveRun:
         """The params with which it trains now."""
         return self._story().at(self.step + 1)
 
+    def params_at(self, step: int) -> Params:
+        """The params with which this step of the main line was trained, or would be."""
+        return self._story().at(step)
+
     def result(self) -> Result:
         """All that is recorded, as it is now."""
         self._result = load(self.path) if self._result is None else self._result.refresh()
