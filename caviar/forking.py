@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from caviar.adoption import way
 from caviar.errors import UsageError
 from caviar.history import replay
 from caviar.origin import Origin, ahead, narrowed
@@ -52,7 +53,6 @@ def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | No
         raise UsageError(f"{where}: there is no trial {trial}; {known}")
     saved = _nearest(place(path), record, at_step)
     kept = [(step, changes) for step, changes in record.adjustments if step <= saved.step]
-    start, later = state.way(record, kept)
     origin = Origin(
         path=_whole(place(path)),
         created_us=first.get("created_us", 0),
@@ -61,7 +61,7 @@ def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | No
         step=saved.step,
         params=state.params_with(record, kept, saved.step + 1),
         seed=record.seed,
-        way=[(1, start), *((step, changes) for step, changes in later if step <= saved.step)],
+        way=way(state, record, saved.step),
     )
     to_come = ahead(state.plan.schedule, kept, step=saved.step, space=history.space)
     return Beginning(origin=origin, space=history.space, schedule=to_come, declaration=reader.declaration)

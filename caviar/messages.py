@@ -258,6 +258,8 @@ class TrialReopened(Recorded):
     rung: int | None = None
     adjustments: Sequence[Any] = ()
     """(step, {name: value}) of each adjustment up to here."""
+    ended: str | None = None
+    """As what it had ended; None: as completed, and without a checkpoint as stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +317,28 @@ class RolledBack(Recorded):
     checkpoint: int | None = None
     superseded: Sequence[Sequence[int]] = ()
     """(attempt, step) of the checkpoints that are removed: those of the branch that was left."""
+    command: str | None = None
+    by: str = BY_HAND
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted(Recorded):
+    """A trial took over what a fork of it came to: trial ``from_trial`` of the sweep ``path``. Its attempt before
+    has the reports of that one; its next one, ``attempt``, begins after ``step``, from that one's checkpoint, which
+    lies where attempt ``checkpoint`` would have left it."""
+
+    kind: ClassVar[str] = "adopted"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    path: str
+    from_trial: int
+    from_attempt: int
+    checkpoint: int
+    value: float | None = None
+    """The metric as last reported before the checkpoint."""
     command: str | None = None
     by: str = BY_HAND
     note: str | None = None

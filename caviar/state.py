@@ -16,6 +16,7 @@ from caviar.adjusting import Timeline, default_knobs, effective, with_adjustment
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Adjusted,
+    Adopted,
     AttemptFailed,
     AttemptLost,
     Checkpointed,
@@ -145,6 +146,7 @@ class SweepState:
             Paused: self._paused,
             Unpaused: self._unpaused,
             RolledBack: self._rolled_back,
+            Adopted: self._adopted,
             Checkpointed: self._checkpointed,
             CheckpointLost: self._checkpoint_lost,
             AttemptFailed: self._attempt_failed,
@@ -350,6 +352,12 @@ class SweepState:
         record.by_hand = True
         self._retry(record, attempt=event.attempt)
 
+    def _adopted(self, event: Adopted) -> None:
+        record = self.active[event.trial]
+        record.checkpoints = [*record.checkpoints, Saved(event.checkpoint, event.step, event.value)]
+        record.by_hand = True
+        self._retry(record, attempt=event.attempt)
+
     def _checkpointed(self, event: Checkpointed) -> None:
         record = self.active[event.trial]
         gone = None if event.superseded is None else {(attempt, step) for attempt, step in event.superseded}
@@ -362,6 +370,7 @@ class SweepState:
         if gone is None:
             kept = self._origin()
         record.checkpoints = [*kept, Saved(*here, event.value)]
+        record.step = max(record.step, event.step)
 
     def _checkpoint_lost(self, event: CheckpointLost) -> None:
         record = self.active[event.trial]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 from caviar.errors import FolderError, OutageError
 from caviar.store import spare
@@ -14,9 +15,11 @@ from caviar.store.check.files import names
 from caviar.store.check.findings import Findings, size
 from caviar.store.check.rows import Told
 from caviar.store.checkpoints import MARKER
+from caviar.store.declaration import declared_mistake
 from caviar.store.layout import TABLES, SweepFolder
 from caviar.store.lease import Lease
 from caviar.store.local import TMP
+from caviar.trial import ORIGIN
 
 _CHECKPOINT = re.compile(r"checkpoints/(\d+)/(\d+)/(\d+)/.+")
 FOUNDING = f"{TMP}/founding"
@@ -87,9 +90,10 @@ def look_at_checkpoints(folder: SweepFolder, told: Told, findings: Findings, aro
     extra: list[str] = []
     extra_bytes = 0
     strangers: list[str] = []
+    of_origins = f"{folder.checkpoints_folder}/origin/"
     for place, files in _checkpoints(folder):
         if place is None:
-            strangers += [key for key, _ in files]
+            strangers += [key for key, _ in files if not key.startswith(of_origins)]
             continue
         key = folder.checkpoint(*place)
         if place not in expected:
@@ -114,6 +118,23 @@ def look_at_checkpoints(folder: SweepFolder, told: Told, findings: Findings, aro
             f"{size(extra_bytes)}: {some}",
         )
     findings.harmless_many(folder.checkpoints_folder, strangers, "not a checkpoint's; everybody passes it over")
+
+
+def look_at_origin(folder: SweepFolder, declaration: Mapping[str, Any] | None, findings: Findings) -> None:
+    """The checkpoint of another sweep that all trials of this one begin from, if they do."""
+    sound = declaration is not None and declared_mistake(declaration) is None
+    origin = declaration.get("origin") if declaration is not None and sound else None
+    files = dict(folder.storage.walk(f"{folder.checkpoints_folder}/origin"))
+    if origin is not None:
+        key = folder.checkpoint(0, ORIGIN, origin["step"])
+        inside = {name: size_bytes for name, size_bytes in files.items() if name.startswith(f"{key}/")}
+        files = {name: size_bytes for name, size_bytes in files.items() if name not in inside}
+        sizes = {name.removeprefix(f"{key}/"): size_bytes for name, size_bytes in inside.items()}
+        wrong = damage_of(folder, key, sizes, findings) if sizes else "is missing"
+        if wrong is not None:
+            mend = f"the next driver copies it again from {origin['path']}, if it still lies there"
+            findings.damage(key, f"the checkpoint that all trials begin from {wrong}; {mend}")
+    findings.harmless_many(folder.checkpoints_folder, sorted(files), "no trial begins from it")
 
 
 def damage_of(

@@ -17,6 +17,7 @@ from caviar.store.check.around import (
     look_at_inbox,
     look_at_lease,
     look_at_leftovers,
+    look_at_origin,
 )
 from caviar.store.check.files import Files, look_at_files, lost_by_stand_ins, names, rows_of
 from caviar.store.check.findings import Finding, Findings, Ranges, Severity, ranges, told
@@ -108,7 +109,8 @@ def look(folder: SweepFolder, *, log_bytes: int, now_us: int) -> Verdict:
     look_at_foreign(folder, findings, around)
     files = look_at_files(folder, findings)
     declaration = look_at_declaration(folder, findings)
-    listener = Listener(_content(declaration[1]), findings)
+    content = _content(declaration[1])
+    listener = Listener(content, findings)
     reported = Reported()
     for source in files.sources("metrics"):
         if not source.lost:
@@ -125,6 +127,7 @@ def look(folder: SweepFolder, *, log_bytes: int, now_us: int) -> Verdict:
     lost_events = bool(files.lost("events") or heard.gaps or lost_by_stand_ins(files, "events"))
     compare(reported, heard, findings, excused=lost_events)
     look_at_checkpoints(folder, heard, findings, around)
+    look_at_origin(folder, content, findings)
     look_at_inbox(folder, heard, findings, held=held)
     look_at_leftovers(folder, findings, around, log_bytes=log_bytes)
     _tell_of_repairs(folder, files, heard, findings, around)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from caviar.errors import UsageError
 from caviar.messages import (
+    Adopted,
     Checkpointed,
     CheckpointLost,
     CommandAnswered,
@@ -21,6 +22,7 @@ from caviar.messages import (
     Ints,
     Recorded,
     Repaired,
+    RolledBack,
     TrialSampled,
 )
 from caviar.samplers import RandomSampler
@@ -212,10 +214,15 @@ class Listener:
         told = self.told
         match event:
             case Checkpointed():
-                if self._keep_all:
-                    told.checkpoints.setdefault(event.trial, []).append((event.attempt, event.step))
-                else:
-                    told.checkpoints[event.trial] = [(event.attempt, event.step)]
+                if event.superseded is None and not self._keep_all:
+                    told.checkpoints.pop(event.trial, None)
+                self._leave(event.trial, event.superseded)
+                self._forget(event.trial, event.attempt, event.step)
+                told.checkpoints.setdefault(event.trial, []).append((event.attempt, event.step))
+            case RolledBack():
+                self._leave(event.trial, event.superseded)
+            case Adopted():
+                told.checkpoints.setdefault(event.trial, []).append((event.checkpoint, event.step))
             case CheckpointLost():
                 self._forget(event.trial, event.attempt, event.step)
             case DeclarationChanged():
@@ -230,6 +237,10 @@ class Listener:
                 told.repairs.append(event)
                 for trial, attempt, step in event.checkpoints:
                     self._forget(trial, attempt, step)
+
+    def _leave(self, trial: int, superseded: Sequence[Sequence[int]] | None) -> None:
+        for attempt, step in superseded or ():
+            self._forget(trial, attempt, step)
 
     def _forget(self, trial: int, attempt: int, step: int) -> None:
         found = self.told.checkpoints.get(trial, [])
