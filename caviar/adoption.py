@@ -7,7 +7,7 @@ at once, when the copy is there: so it has happened as a whole, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from caviar.adjusting import Timeline, told
 from caviar.errors import UsageError
 from caviar.messages import (
+    LAST_STEP,
     Adjusted,
     Adopted,
     Command,
@@ -69,6 +70,16 @@ class Brought(Event):
     refusal: str | None = None
 
 
+def check_args(args: Mapping[str, Any]) -> None:
+    """Raise `UsageError` unless a command says which checkpoint of which trial of which sweep is to be adopted."""
+    if not isinstance(args.get("path"), str):
+        raise UsageError(f"adopt: path={args.get('path')!r:.60} is no text")
+    for name in ("trial", "attempt", "step"):
+        value = args.get(name)
+        if type(value) is not int or not 0 <= value <= LAST_STEP:
+            raise UsageError(f"adopt: {name}={value!r:.60} is no whole number of at least 0")
+
+
 def check_adoption(adoption: Adoption, trial: TrialRecord, state: SweepState) -> None:
     """Raise `UsageError` unless the fork goes on from what this trial is, and this trial can go on from it."""
     origin, number = adoption.origin, trial.trial
@@ -77,8 +88,8 @@ def check_adoption(adoption: Adoption, trial: TrialRecord, state: SweepState) ->
         raise UsageError(f"trial {number} has come to step {came_to}, and the fork begins at step {origin.step}")
     if _plain(way(state, trial, origin.step)) != _plain(origin.way):
         raise UsageError(
-            f"trial {number} is no longer what was forked: up to step {origin.step} it has been trained with other "
-            "params since"
+            f"trial {number} is no longer what was forked: since then it has been trained with other params up to "
+            f"step {origin.step}"
         )
     limit = state.plan.max_step
     if limit is not None and adoption.step > limit:
@@ -136,4 +147,3 @@ def adopted(
     output.append(record(Adopted(now_us, *goes_on, *whose, order.attempt, adoption.value, *why)))
     name = adoption.path.rstrip("/").rpartition("/")[2]
     return output, f"adopted trial {adoption.trial} of {name}{changes}, on from step {adoption.step}"
-

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from caviar.adjusting import Timeline
+from caviar.adoption import Bring, Brought
 from caviar.errors import UsageError
 from caviar.extension import check, requested, told
 from caviar.faults import FaultStreak
@@ -40,6 +41,7 @@ from caviar.messages import (
     Paused,
     ProcessReplaced,
     Recorded,
+    Reports,
     RoomOffered,
     RungReached,
     StageOpened,
@@ -69,7 +71,7 @@ RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
 DONE = "done"
 """The reason of a sweep's end where every trial came to its own."""
 
-Output = list[Recorded | Command]
+Output = list[Recorded | Reports | Command]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ class Resumption:
     extension: Extension
     new_stage: bool
     """Whether trials are sampled anew from here on, as their space, sampler or seed changed."""
+    brought: Brought | None = None
+    """What a trial is to adopt before it goes on."""
 
 
 class Controller:
@@ -122,6 +126,7 @@ class Controller:
             Applied: self._steered(self.steering.applied),
             Paused: self._steered(self.steering.paused),
             Unpaused: self._steered(self.steering.unpaused),
+            Brought: self.steering.brought,
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
             WorkerLost: self._passed_on,
@@ -154,7 +159,7 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
-        output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
+        output += [self._reopen(reopened(record, now_us)) for record in list(state.unbegun.values())]
         reopened = set(self._waiting)
         for record in [one for one in state.active.values() if one.trial not in reopened]:
             if record.stop_reason is None:
@@ -165,7 +170,17 @@ class Controller:
         if resumption.new_stage and extension.space is None:
             extension = replace(extension, space=state.plan.space.to_dict())
         output += self._extend(extension, now_us, changes=resumption.changes)
+        if resumption.brought is not None:
+            output += self._adopt_first(resumption.brought, now_us)
         return self._concluded(output, now_us)
+
+    def _adopt_first(self, brought: Brought, now_us: int) -> Output:
+        """Carry out a command of which what it wants is here already."""
+        command = replace(brought.order.command, time_us=now_us)
+        if brought.refusal is not None:
+            return [self._record(command), self._answer(command.id, brought.refusal, now_us, applied=False)]
+        received = self._command_received(command, now_us)
+        return [item for item in received if not isinstance(item, Bring)] + self.steering.brought(brought, now_us)
 
     def handle(self, event: Event, now_us: int) -> Output:
         """What follows from an event: events to be recorded, and commands, in order.
@@ -192,8 +207,10 @@ class Controller:
         while self._delayed and self._delayed[0][0] <= now_us:
             self._waiting.append(heapq.heappop(self._delayed)[1])
         for _ in range(event.trials):
-            if self._waiting:
-                record = self.state.active[self._waiting.popleft()]
+            trial = next((trial for trial in self._waiting if not self.steering.holds(trial)), None)
+            if trial is not None:
+                self._waiting.remove(trial)
+                record = self.state.active[trial]
             elif self.state.unsampled:
                 sampled = self._sample(now_us)
                 output.append(self._record(sampled))
@@ -315,7 +332,7 @@ class Controller:
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
-            output.append(self._reopen(_reopened(record, now_us)))
+            output.append(self._reopen(reopened(record, now_us)))
         self._limits.pop(event.trial, None)
         return output
 
@@ -472,7 +489,8 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
 
 
-def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
+def reopened(record: TrialRecord, now_us: int) -> TrialReopened:
+    """A trial that has ended, from where it would go on."""
     attempt: int | None
     attempt, step = record.checkpoint or (None, 0)
     if attempt == ORIGIN:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caviar.adopting import asked, bring, done_first
 from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
 from caviar.errors import FolderError, UsageError
@@ -114,7 +115,8 @@ def go_on(commission: Commission, how: Continuation) -> None:
             f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
             "(--allow-change, in Python allow_change=True, goes on with it all the same)"
         )
-    if reader.state() == "finished" and not how.extends and not change.told and _all_done(seen, where=str(folder)):
+    finished = reader.state() == "finished" and not how.extends and not change.told and asked(folder) is None
+    if finished and _all_done(seen, where=str(folder)):
         _close_after(folder)
         return
     try:
@@ -195,7 +197,9 @@ def _recall(
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
     events = join([seen, reader.refresh().events], "events")
-    history = replay(plan, events, where=str(commission.folder))
+    command = asked(commission.folder)
+    follow = None if command is None else command.trial or 0
+    history = replay(plan, events, where=str(commission.folder), follow=follow)
     state = history.state
     metrics = reader.reports_of(state.active)
     if commission.hand is not None:
@@ -203,6 +207,11 @@ def _recall(
     extension = _extension(commission, how, change, state=state)
     first = state.sampled if change.new_stage else state.stage_first
     check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
+    brought = None
+    if command is not None and command.id not in state.answered:
+        brought, reopens = done_first(command, history, folder=commission.folder, files=commission.files)
+        if reopens is not None and all(one.trial != reopens.trial for one in extension.reopened):
+            extension = dataclasses.replace(extension, reopened=[*extension.reopened, reopens])
     resumption = Resumption(
         driven_s=history.driven_s(metrics),
         standings=standings(metrics, state, reader.declaration["metric"]),
@@ -210,6 +219,7 @@ def _recall(
         changes=_changes(change, how, declaration=reader.declaration),
         extension=extension,
         new_stage=change.new_stage,
+        brought=brought,
     )
     return Controller(plan, state), resumption
 
@@ -286,6 +296,7 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         inbox=Inbox(commission.folder),
         checkpoints=commission.files,
         revivable=lambda: _revivable(commission, controller.state.plan.max_step),
+        bring=lambda order: bring(order, folder=commission.folder, files=commission.files),
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,
         hand=commission.hand,

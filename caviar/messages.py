@@ -325,8 +325,8 @@ class RolledBack(Recorded):
 @dataclass(frozen=True, slots=True)
 class Adopted(Recorded):
     """A trial took over what a fork of it came to: trial ``from_trial`` of the sweep ``path``. Its attempt before
-    has the reports of that one; its next one, ``attempt``, begins after ``step``, from that one's checkpoint, which
-    lies where attempt ``checkpoint`` would have left it."""
+    has the reports of that one; its next one, ``attempt``, begins after ``step``, from that one's checkpoint,
+    which lies where attempt ``checkpoint`` would have left it."""
 
     kind: ClassVar[str] = "adopted"
     time_us: int

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import socket
 import threading
@@ -17,6 +18,7 @@ from types import FrameType
 from typing import Protocol
 
 import caviar
+from caviar.adoption import Bring, Brought
 from caviar.commits import Commits, Recorder
 from caviar.controller import Controller, Output, Resumption
 from caviar.errors import CaviarError, FencedError
@@ -74,6 +76,10 @@ class Hand(Protocol):
         """What it wants of a trial that waits for it, and was trained with these params."""
 
 
+def _nothing_brought(order: Bring) -> Brought:
+    return Brought(order, refusal="this driver cannot reach another sweep")
+
+
 class Runner:
     """Drives one sweep to its end."""
 
@@ -86,13 +92,15 @@ class Runner:
         inbox: Inbox,
         checkpoints: Checkpoints | None = None,
         revivable: Callable[[], Sequence[TrialReopened]] = tuple,
+        bring: Callable[[Bring], Brought] = _nothing_brought,
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
         hand: Hand | None = None,
         interrupt: threading.Event | None = None,
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
-        what the record says of completed trials that could train on. ``time_budget_s``: over all drivers.
+        what the record says of completed trials that could train on. ``bring``: brings what is to be adopted, on
+        any thread, and raises nothing. ``time_budget_s``: over all drivers.
         ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals."""
         self._controller = controller
         self._executor = executor
@@ -100,6 +108,8 @@ class Runner:
         self._inbox = inbox
         self._checkpoints = checkpoints
         self._revivable = revivable
+        self._bring = bring
+        self._brought: queue.SimpleQueue[Brought] = queue.SimpleQueue()
         self._time_budget_s = time_budget_s
         self._observer = on_event
         self._deliveries = 0
@@ -190,6 +200,8 @@ class Runner:
                 self._obey(command)
             for warning in self._inbox.take_warnings():
                 _log.warning("%s", warning)
+        while not self._brought.empty():
+            self._handle(self._brought.get(), self._executor.now_us())
         self._keep_time()
         self._commits.turn(now)
 
@@ -244,15 +256,31 @@ class Runner:
         """Record first, then act: what a command leads to at once is recorded after its cause."""
         commands: list[Command] = []
         for item in output:
+            if isinstance(item, Bring):
+                self._begin_to_bring(item)
+                continue
             if isinstance(item, Command):
                 commands.append(item)
                 continue
             if self._hand is not None:
                 self._hand.see(item)
+            if isinstance(item, Reports):
+                self._commits.add_reports([item])
+                self._show(item)
+                continue
             self._commits.add_event(item, soon=isinstance(item, CommandReceived | CommandAnswered | SweepEnded))
             self._show(item)
         if commands:
             self._executor.send(commands)
+
+    def _begin_to_bring(self, order: Bring) -> None:
+        """Have what is to be adopted brought on a thread beside: it may be large, and training goes on meanwhile.
+        One that is still at it when the sweep ends is left."""
+
+        def bring() -> None:
+            self._brought.put(self._bring(order))
+
+        threading.Thread(target=bring, name="caviar-bring", daemon=True).start()
 
     def _show(self, item: Recorded | Reports) -> None:
         if self._observer is None:

@@ -1,5 +1,5 @@
 """The part of the core that carries out what people and rules want of a trial under way: set, pause, unpause, roll
-back. As all of it: events in; events to be recorded and commands out.
+back, adopt what a fork came to. As all of it: events in; events to be recorded and commands out.
 
 What is remembered here is what was asked for and is not done yet. None of it is recorded: a command that has no
 answer is still in the inbox, and is carried out by the next driver.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caviar.adjusting import resolve, told
+from caviar.adoption import Adoption, Bring, Brought, adopted, check_adoption, check_args
 from caviar.errors import UsageError
 from caviar.messages import (
     BY_HAND,
@@ -25,6 +26,7 @@ from caviar.messages import (
     Pause,
     Paused,
     Recorded,
+    Reports,
     RolledBack,
     Stop,
     Unpaused,
@@ -32,16 +34,17 @@ from caviar.messages import (
 from caviar.state import SweepState
 from caviar.trial import ORIGIN, Params, TrialRecord, TrialState
 
-COMMANDS = ("set", "pause", "unpause", "rollback")
+COMMANDS = ("set", "pause", "unpause", "rollback", "adopt")
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "set": ("changes", "note", "force", "dry_run", "by"),
     "pause": ("note", "by"),
     "unpause": ("note", "by"),
     "rollback": ("to_step", "changes", "note", "force", "by"),
+    "adopt": ("path", "trial", "attempt", "step", "note", "by"),
 }
 
-Output = list[Recorded | Command]
+Output = list[Recorded | Reports | Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class _Open:
     pauses: list[str] = field(default_factory=list)
     unpauses: list[str] = field(default_factory=list)
     way_back: _WayBack | None = None
+    bringing: Bring | None = None
+    """What is to be adopted, while it is brought."""
+    adoption: Adoption | None = None
+    """The same, once it is here and waits for the end of the attempt that is left."""
 
 
 class Steering:
@@ -103,7 +110,7 @@ class Steering:
     def obey(self, event: CommandReceived, trial: TrialRecord, now_us: int) -> Output:
         """Carry out one of `COMMANDS`. Raises `UsageError` where it cannot be."""
         args = _checked(event.command, event.args)
-        if not trial.began:
+        if not trial.began and event.command != "adopt":
             raise UsageError(f"trial {trial.trial} is pending: it can be stopped, but not {_PAST[event.command]}")
         if trial.stop_reason is not None:
             raise UsageError(f"trial {trial.trial} is stopping: {trial.stop_reason}")
@@ -112,6 +119,8 @@ class Steering:
             return self._set(event.id, trial, asked, args=args, now_us=now_us)
         if event.command == "rollback":
             return self._roll_back(event.id, trial, asked, args=args, now_us=now_us)
+        if event.command == "adopt":
+            return self._adopt(event, trial, asked)
         return self._hold(event, trial, asked, now_us=now_us)
 
     # --- adjustments --------------------------------------------------------------------------------
@@ -194,6 +203,8 @@ class Steering:
     ) -> Output:
         if asked.way_back is not None:
             raise UsageError(f"trial {trial.trial} is being rolled back already, to step {asked.way_back.to_step}")
+        if asked.bringing is not None:
+            raise UsageError(f"trial {trial.trial} is about to adopt what a fork of it came to")
         way_back = _WayBack(command, args["to_step"], args["changes"], args["force"], args["by"], args["note"])
         self._changes_at(
             trial, self._target(trial, way_back.to_step), way_back
@@ -206,10 +217,12 @@ class Steering:
     def rolls_back(self, trial: int) -> bool:
         """Whether the end of this trial's attempt is the beginning of another."""
         asked = self._open.get(trial)
-        return asked is not None and asked.way_back is not None
+        return asked is not None and (asked.way_back is not None or asked.adoption is not None)
 
     def ended(self, event: AttemptEnded, trial: TrialRecord, now_us: int) -> Output:
         """The attempt that a roll-back leaves has ended, however it did."""
+        if self._open[trial.trial].adoption is not None:
+            return self._take_over(trial, from_step=event.step, now_us=now_us)
         return self._go_back(trial, from_step=event.step, now_us=now_us)
 
     def _go_back(self, trial: TrialRecord, *, from_step: int, now_us: int) -> Output:
@@ -259,6 +272,54 @@ class Steering:
         there = self._state.params_with(trial, kept, step + 1)
         return resolve(plan.space, plan.knobs, there, wanted=way_back.changes, force=way_back.force)
 
+    # --- adoptions -----------------------------------------------------------------------------------
+
+    def _adopt(self, event: CommandReceived, trial: TrialRecord, asked: _Open) -> Output:
+        if asked.way_back is not None or asked.bringing is not None:
+            raise UsageError(f"trial {trial.trial} is being rolled back already; try again")
+        asked.bringing = Bring(trial.trial, trial.attempt + 1, event)
+        return [asked.bringing]
+
+    def holds(self, trial: int) -> bool:
+        """Whether no attempt of this trial may begin: what it is to adopt is brought in the place of the next."""
+        asked = self._open.get(trial)
+        return asked is not None and asked.bringing is not None
+
+    def brought(self, event: Brought, now_us: int) -> Output:
+        """What is to be adopted is here, or cannot be had."""
+        order = event.order
+        asked = self._open.get(order.trial)
+        if asked is None or asked.bringing is None or asked.bringing.command.id != order.command.id:
+            return []
+        asked.bringing = order
+        trial, refusal = self._state.active[order.trial], event.refusal
+        if event.adoption is not None:
+            try:
+                check_adoption(event.adoption, trial, self._state)
+            except UsageError as error:
+                refusal = str(error)
+            if trial.stop_reason is not None:
+                refusal = f"trial {trial.trial} is stopping: {trial.stop_reason}"
+        if refusal is not None or event.adoption is None:
+            asked.bringing = None
+            return [self._answer(order.command.id, refusal or "", now_us, applied=False)]
+        asked.adoption = event.adoption
+        if trial.state is TrialState.PENDING and self._waits(trial.trial):
+            return self._take_over(trial, from_step=trial.step, now_us=now_us)
+        return [Stop(trial.trial, trial.attempt, f"adopts trial {event.adoption.trial} of {event.adoption.path}")]
+
+    def _take_over(self, trial: TrialRecord, *, from_step: int, now_us: int) -> Output:
+        asked = self._open[trial.trial]
+        adoption, order = asked.adoption, asked.bringing
+        assert adoption is not None
+        assert order is not None
+        asked.adoption = asked.bringing = None
+        self._reached.pop(trial.trial, None)
+        output, text = adopted(
+            adoption, order, trial, self._state, from_step=from_step, now_us=now_us, record=self._record
+        )
+        return [*output, self._answer(order.command.id, text, now_us)]
+
     # --- a trial's life ------------------------------------------------------------------------------
 
     def begins(self, trial: TrialRecord) -> Output:
@@ -282,6 +343,8 @@ class Steering:
         ids = [*asked.adjustments, *asked.pauses, *asked.unpauses]
         if asked.way_back is not None:
             ids.append(asked.way_back.command)
+        if asked.bringing is not None:
+            ids.append(asked.bringing.command.id)
         return [self._answer(command, f"not applied: {text}", now_us, applied=False) for command in ids]
 
     def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
@@ -308,6 +371,8 @@ def _checked(command: str, args: Mapping[str, Any]) -> dict[str, Any]:
         to_step = checked.get("to_step")
         if isinstance(to_step, bool) or not isinstance(to_step, int) or to_step < 0:
             raise UsageError(f"rollback: to_step={to_step!r:.60} is no whole number of at least 0")
+    if command == "adopt":
+        check_args(checked)
     return checked
 
 

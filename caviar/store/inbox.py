@@ -65,6 +65,21 @@ def answer(folder: str | os.PathLike[str], command_id: str, timeout_s: float) ->
         time.sleep(_POLL_S)
 
 
+def waiting(folder: SweepFolder) -> list[CommandReceived]:
+    """The commands that lie in the inbox of a sweep that no driver has in hand, oldest first. What is no command,
+    or cannot be read, is passed over: the next driver says so."""
+    found: list[CommandReceived] = []
+    try:
+        names = sorted(folder.storage.names(folder.inbox_folder))
+    except FileNotFoundError:  # the next driver makes it
+        return found
+    for name in names:
+        with suppress(OSError, ValueError):
+            data = folder.storage.read(f"{folder.inbox_folder}/{name}", most_bytes=_MOST_BYTES)
+            found.append(_read(name, data, now_us=wall_clock_us()))
+    return found
+
+
 def events_of_kind(events: Any, kind: str) -> Any:
     """A mask of the rows of an events table that are of this kind."""
     import pyarrow.compute as pc
