@@ -10,15 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caviar.adjusting import with_adjustment
 from caviar.controller import Standing
 from caviar.errors import CaviarError, FolderError
 from caviar.messages import (
+    Adjusted,
+    Adopted,
     Checkpointed,
     CheckpointLost,
     Decided,
     DriverStarted,
     EventsLost,
     Recorded,
+    RolledBack,
     TrialEnded,
     TrialReopened,
     TrialSampled,
@@ -104,7 +108,17 @@ def standings(metrics: pa.Table, state: SweepState, metric: str) -> dict[int, St
     return found
 
 
-_OF_REVIVAL = (TrialSampled, TrialEnded, TrialReopened, Checkpointed, CheckpointLost, Decided)
+_OF_REVIVAL = (
+    TrialSampled,
+    TrialEnded,
+    TrialReopened,
+    Checkpointed,
+    CheckpointLost,
+    Decided,
+    Adjusted,
+    RolledBack,
+    Adopted,
+)
 
 
 def revivable(events: pa.Table, max_step: int | None, *, where: str = "events") -> Iterator[TrialReopened]:
@@ -138,14 +152,24 @@ def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
     end: TrialEnded | None = None
     checkpoint: tuple[int, int] | None = None
     rung: int | None = None
+    adjustments: list[tuple[int, Any]] = []
     for event in story:
         match event:
-            case TrialSampled() | TrialReopened():
+            case TrialSampled():
                 sampled, end = event, None
+            case TrialReopened():
+                sampled, end, adjustments = event, None, [(step, new) for step, new in event.adjustments]
             case Checkpointed():
                 checkpoint = (event.attempt, event.step)
             case CheckpointLost():
                 checkpoint = None
+            case Adjusted():
+                adjustments = with_adjustment(adjustments, event.step, event.new)
+            case RolledBack():  # to a checkpoint that may be superseded by now
+                adjustments = [(step, new) for step, new in adjustments if step <= event.step]
+                checkpoint = None if event.checkpoint is None else (event.checkpoint, event.step)
+            case Adopted():
+                checkpoint = (event.checkpoint, event.step)
             case Decided():
                 rung = event.rung
             case TrialEnded():
@@ -156,4 +180,4 @@ def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
         return None
     attempt, step = checkpoint
     what = (sampled.stage, sampled.params, sampled.seed)
-    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung)
+    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung, adjustments)

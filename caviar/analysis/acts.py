@@ -14,7 +14,7 @@ BENT = ("adjusted", "rolled_back")
 """What bends the curve, and so has a place on it."""
 
 KINDS = (
-    *BENT, "paused", "unpaused", "stop_ordered", "attempt_failed", "attempt_lost", "checkpoint_lost",
+    *BENT, "adopted", "paused", "unpaused", "stop_ordered", "attempt_failed", "attempt_lost", "checkpoint_lost",
     "command_answered", "driver_started", "driver_stopped",
 )  # fmt: skip
 
@@ -86,6 +86,9 @@ def _act(events: EventColumns, row: int, kind: str, data: dict[str, Any]) -> Act
             text = told(data["old"], data["new"])
         case "rolled_back":
             text = f"back from step {data['from_step']} to step {step}"
+        case "adopted":
+            fork = str(data["path"]).rstrip("/").rpartition("/")[2]
+            text = f"adopted trial {data['from_trial']} of {fork}, on from step {step}"
         case "paused":
             text = f"paused at step {step}"
         case "unpaused":

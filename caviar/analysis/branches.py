@@ -16,7 +16,7 @@ from caviar.messages import BY_HAND, Ints
 NAMED = 3
 """So many adjustments of an attempt are told one by one."""
 
-_KINDS = ("trial_started", "rolled_back", "adjusted", "attempt_failed", "attempt_lost", "trial_ended")
+_KINDS = ("trial_started", "rolled_back", "adopted", "adjusted", "attempt_failed", "attempt_lost", "trial_ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,11 @@ def branches(events: EventColumns, reports: ReportColumns, trial: int) -> list[B
         if kind == "rolled_back" and current in found:
             end = f"rolled back at {data['from_step']}{_because(data)}"
             found[current] = replace(found[current], end=end)
-        if kind in ("trial_started", "rolled_back"):
+        if kind == "adopted" and current in found:
+            fork = str(data["path"]).rstrip("/").rpartition("/")[2]
+            end = f"trained as trial {data['from_trial']} of {fork}, and adopted"
+            found[current] = replace(found[current], end=end)
+        elif kind in ("trial_started", "rolled_back"):
             began = step if kind == "rolled_back" else data.get("restored") or 0
             if attempt not in found or found[attempt].began != began:
                 origin = next((each for each, first in reversed(line) if first <= began), None)

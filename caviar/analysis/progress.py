@@ -92,6 +92,8 @@ class Progress:
     def _forget(self) -> None:
         self._wanted: int | None = None
         self._max_step: int | None = None
+        self._first_step = 0
+        """After which trials begin."""
         self._maximize = False
         self._sampled = 0
         self._ended: Counter[str] = Counter()
@@ -115,6 +117,7 @@ class Progress:
         if self._wanted is None:
             self._wanted = int(declaration["trials"])
         self._max_step = declaration.get("max_step")
+        self._first_step = (declaration.get("origin") or {"step": 0})["step"]
         self._maximize = declaration["mode"] == "max"
         events = EventColumns(increment.events, self._where)
         reports = ReportColumns.of(increment.metrics, declaration["metric"])
@@ -159,12 +162,13 @@ class Progress:
         """Trials that had ended are under way again. Of their curves only those of the best were kept."""
         rows = events.rows("trial_reopened")
         params = dict(zip(events.trial[rows].tolist(), events.text(rows), strict=True))
-        [checkpoints] = events.fields(rows, "trial_reopened", "checkpoint")
-        first = dict(zip(events.trial[rows][::-1].tolist(), checkpoints[::-1], strict=True))
-        for trial, checkpoint in first.items():
+        checkpoints, ends = events.fields(rows, "trial_reopened", "checkpoint", "ended")
+        before = list(zip(checkpoints, ends, strict=True))
+        first = dict(zip(events.trial[rows][::-1].tolist(), before[::-1], strict=True))
+        for trial, (checkpoint, ended) in first.items():
             if trial not in self._params:  # else it ended within these events
-                ended = TrialState.STOPPED if checkpoint is None else TrialState.COMPLETED
-                self._ended[ended.value] -= 1
+                usual = TrialState.STOPPED if checkpoint is None else TrialState.COMPLETED
+                self._ended[ended or usual.value] -= 1
         for curve, _ in self._best:
             if curve.trial in params:
                 self._curves[curve.trial] = curve
@@ -265,7 +269,10 @@ class Progress:
         under way counts by its steps."""
         if self._reason is not None:
             return 0.0
-        parts = [curve.step / self._max_step for curve in self._curves.values()] if self._max_step else []
+        parts = []
+        if self._max_step is not None and self._max_step > self._first_step:
+            whole = self._max_step - self._first_step
+            parts = [(curve.step - self._first_step) / whole for curve in self._curves.values()]
         done = sum(self._ended.values()) + sum(parts)
         to_come = max((self._wanted or 0) - done, 0.0)
         if self._trials.recent(now_us) >= ENOUGH_TRIALS:

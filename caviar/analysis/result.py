@@ -210,8 +210,10 @@ class Result:
 
     def savings(self) -> Savings:
         """What early stopping saved."""
-        steps = self.trials()["steps"].to_numpy()
-        return savings(self._trials, steps, self.declaration.get("max_step"))
+        before = (self.declaration.get("origin") or {"step": 0})["step"]  # trained elsewhere
+        steps = np.maximum(self.trials()["steps"].to_numpy() - before, 0)
+        limit = self.declaration.get("max_step")
+        return savings(self._trials, steps, None if limit is None else limit - before)
 
     def elapsed_s(self) -> float:
         """The time that the sweep spent in the hands of a driver, over all resumes."""

@@ -236,7 +236,7 @@ def _code(events: EventColumns, kind: str) -> int:
 
 
 MOVES_OF_TRIALS = (
-    "trial_started", "attempt_failed", "attempt_lost", "rolled_back", "paused", "unpaused", "trial_ended",
+    "trial_started", "attempt_failed", "attempt_lost", "rolled_back", "adopted", "paused", "unpaused", "trial_ended",
     "trial_reopened",
 )  # fmt: skip
 """The events after which a trial stands elsewhere."""

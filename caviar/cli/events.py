@@ -138,6 +138,8 @@ def what(event: Mapping[str, Any]) -> str:
             return f"after step {step}"
         case "rolled_back":
             return f"from step {data['from_step']} to step {step}{_who(data)}"
+        case "adopted":
+            return f"on from step {step} of trial {data['from_trial']} of {data['path']}{_who(data)}"
         case "events_lost":
             return f"events of the commits {data['first']} to {data['last']} stood here; their files were damaged"
         case "repaired":

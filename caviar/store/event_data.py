@@ -217,6 +217,10 @@ def _check_status(column: Sequence[str]) -> None:
         raise ValueError(f"status is {_shown(min(unknown))}, not one of {', '.join(sorted(_ENDS))}")
 
 
+def _check_ended(column: Sequence[str | None]) -> None:
+    _check_status([value for value in column if value is not None])
+
+
 def _check_space(column: Sequence[Mapping[str, Any]]) -> None:
     for space in column:
         Space.from_dict(space)  # its error is a ValueError too
@@ -269,6 +273,7 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "adjustments": _check_adjustments,
     "superseded": _check_saved,
     "status": _check_status,
+    "ended": _check_ended,
     "space": _check_space,
     "changes": _check_changes,
     "trials": _check_trials,
