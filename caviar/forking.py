@@ -92,6 +92,12 @@ def _whole(path: Place) -> str:
     return path if isinstance(path, Url) else str(absolute(path))
 
 
+def fork_path(path: str | os.PathLike[str], step: int) -> Place:
+    """Where a fork of a sweep goes unless somebody says otherwise: beside it."""
+    own = place(path)
+    return place(f"{own}-fork-{step}")
+
+
 def fork_of(begin: Beginning, *, vary: Collection[str], trials: int, max_step: int | None) -> dict[str, Any]:
     """What makes a Sweep the one whose trials go on from there, differing by the params ``vary`` alone: arguments
     of `Sweep`. Where none vary, the space stays as it is. ``max_step``: None is that of the other sweep.
@@ -118,6 +124,12 @@ def fork_of(begin: Beginning, *, vary: Collection[str], trials: int, max_step: i
         "keep_checkpoints": "last",
         "origin": origin,
     }
+
+
+def again(path: str | os.PathLike[str], declaration: Mapping[str, Any]) -> Origin:
+    """The origin of a fork, for another sweep that is to begin as that one did: from its own copy."""
+    origin = Origin.from_dict(declaration["origin"])
+    return replace(origin, path=_whole(place(path)), created_us=declaration["created_us"], trial=0, attempt=None)
 
 
 def as_declared(declaration: Mapping[str, Any]) -> dict[str, Any]:

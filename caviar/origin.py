@@ -58,12 +58,13 @@ class Origin:
     def but(self, space: Space, params: Params) -> Self:
         """The same, to go on from with some other params. Raises `UsageError` for what it has not, or the space
         does not allow."""
-        if not params:
-            return self
         for name in params:
             if name not in self.params or name not in space:
                 raise UsageError(f"{name!r} is unknown; the trial to go on from has {', '.join(self.params)}")
-        given = {name: space[name].check(value, name) for name, value in params.items()}
+        others = {name: value for name, value in params.items() if value != self.params[name]}
+        if not others:
+            return self
+        given = {name: space[name].check(value, name) for name, value in others.items()}
         return dataclasses.replace(self, params={**self.params, **given})
 
     def check_limit(self, max_step: int | None) -> None:

@@ -316,13 +316,13 @@ class Sweep:
 
         if not background:
             drive(commission)
-            return LiveRun(commission.folder.path)
+            return LiveRun(commission.folder.path, sweep=self)
         driver = Driver(
             lambda own: drive(dataclasses.replace(commission, on_event=own.observe, interrupt=own.interrupt)),
             on_event=on_event,
         )
         driver.begin()
-        run = LiveRun(commission.folder.path, driver=driver)
+        run = LiveRun(commission.folder.path, driver=driver, sweep=self)
         run.until_recorded()
         return run
 

@@ -190,6 +190,8 @@ class LiveRunProgress:
                     self._course = None
                     self._adjustments = [(at, new) for at, new in self._adjustments if at <= step]
                     self._checkpoint = step or None
+                if kind == "adopted":
+                    self._checkpoint = step
                 if kind in ("rolled_back", "trial_started"):
                     self._adjusted_at = 0
                 if kind == "trial_reopened" or not self._status.final:

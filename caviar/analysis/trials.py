@@ -236,8 +236,8 @@ def _code(events: EventColumns, kind: str) -> int:
 
 
 MOVES_OF_TRIALS = (
-    "trial_started", "attempt_failed", "attempt_lost", "rolled_back", "adopted", "paused", "unpaused", "trial_ended",
-    "trial_reopened",
+    "trial_started", "attempt_failed", "attempt_lost", "rolled_back", "adopted", "paused", "unpaused",
+    "trial_ended", "trial_reopened",
 )  # fmt: skip
 """The events after which a trial stands elsewhere."""
 

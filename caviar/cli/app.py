@@ -32,6 +32,8 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
+    "fork": "caviar.cli.fork",
+    "adopt": "caviar.cli.fork",
     "stop": "caviar.cli.stop",
     "check": "caviar.cli.check",
 }

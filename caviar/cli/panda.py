@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
 from caviar.cli.run import source_of
 from caviar.errors import UsageError
+from caviar.store.place import Url, place
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target", metavar="FILE[:NAME]")
+@click.argument("target", metavar="FILE[:NAME]|DIR")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Of the sweep in DIR: go on from it.")
+@click.option(
+    "--at-step",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="From its nearest checkpoint at or before this step.  [default: the newest]",
+)
 @click.option(
     "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A param at the beginning; repeatable."
 )
@@ -34,7 +43,9 @@ if TYPE_CHECKING:
     multiple=True,
     help="A rule that may change params, as OnSpike(scale={'lr': 0.5}), or a function of FILE; repeatable.",
 )
-@click.option("--out", metavar="DIR", help="The sweep folder to make.  [default: runs/<stem of FILE>-live]")
+@click.option(
+    "--out", metavar="DIR2", help="The sweep folder to make.  [default: runs/<stem of FILE>-live, or DIR-trial-N]"
+)
 @click.option("--max-step", type=click.IntRange(min=1), metavar="N", help="The last step, instead of the Sweep's.")
 @click.option(
     "--checkpoint-every",
@@ -47,6 +58,8 @@ if TYPE_CHECKING:
 @debug_option
 def panda(
     target: str,
+    trial: int | None,
+    at_step: int | None,
     settings: Sequence[str],
     rules: Sequence[str],
     out: str | None,
@@ -57,23 +70,31 @@ def panda(
     as_json: bool,
     **changes: Any,
 ) -> int:
-    """Train one trial of the Sweep that FILE defines, live.
+    """Train one trial of the Sweep that FILE defines, live; or go on with a trial of the sweep in DIR.
 
     Watch its curve, and from another terminal change its params (caviar set), pause it, or roll it back. Params
-    that are not given are the middle of their scale."""
+    that are not given are the middle of their scale, or those that the trial had."""
     chosen = choose_executor(executor, address=address, workers=_one(workers))
     from caviar.cli.load_file import find_sweep, import_target, split_target
     from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
     from caviar.store.lease import wall_clock_us
-    from caviar.store.place import place
 
-    file, name = split_target(target)
-    module = import_target(target)
-    sweep = changed(find_sweep(module, file, name=name), changes)
-    folder = place(out) if out is not None else Path("runs") / f"{file.stem}-live"
+    params = _params(settings)
+    if _is_sweep(target):
+        sweep, source = _going_on(target, trial, at_step, changes)
+        module = sys.modules[sweep.train.__module__]
+        folder = place(out if out is not None else f"{target.rstrip('/')}-trial-{trial or 0}")
+    else:
+        if trial is not None or at_step is not None:
+            raise UsageError(f"--trial and --at-step are of a sweep folder, and {target} is a file")
+        file, name = split_target(target)
+        module = import_target(target)
+        sweep = changed(find_sweep(module, file, name=name), changes)
+        folder = place(out) if out is not None else Path("runs") / f"{file.stem}-live"
+        params = _complete(sweep, params)
+        source = source_of(file, name, changes)
     check_new(SweepFolder(folder), wall_clock_us())
-    params = _complete(sweep, _params(settings))
     watching = _rules(rules, module)
 
     def begin() -> Result:
@@ -83,7 +104,7 @@ def panda(
             params=params,
             rules=watching,
             checkpoint_every=checkpoint_every,
-            source=source_of(file, name, changes),
+            source=source,
             background=False,
         )
         return run.result()
@@ -117,13 +138,14 @@ def replay(
     Says whether the curve is the same, bit for bit, as it is for a training function that depends on nothing but
     its params and seed."""
     chosen = choose_executor(executor, address=address, workers=_one(workers))
+    from caviar import forking
     from caviar.cli.resume import declared
+    from caviar.forking import as_declared
     from caviar.panda.live_run import attach
     from caviar.panda.replaying import compare, told
     from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
     from caviar.store.lease import wall_clock_us
-    from caviar.store.place import place
 
     sweep, source = declared(folder, target, changes)
     run = attach(folder)
@@ -134,6 +156,8 @@ def replay(
     check_new(SweepFolder(made), wall_clock_us())
     how = run.result().declaration
     again = sweep.but(seed=how["seed"], schedule=None)
+    if how.get("origin") is not None:
+        again = again.but(**as_declared(how) | {"origin": forking.again(folder, how), "schedule": None})
 
     def begin() -> Result:
         every, last = how.get("checkpoint_every"), schedule.last_step
@@ -184,6 +208,26 @@ def _complete(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         click.echo(f"not given, so the middle of their scale: {figures.params(missing)}", err=True)
     return params
+
+
+def _is_sweep(target: str) -> bool:
+    """Whether it is the folder of a sweep, or may be its URL, rather than a file."""
+    return isinstance(place(target), Url) or Path(target, "sweep.json").exists()
+
+
+def _going_on(
+    folder: str, trial: int | None, at_step: int | None, changes: Mapping[str, Any]
+) -> tuple[Sweep, dict[str, Any]]:
+    """The Sweep of one trial that goes on from a trial of another, and where it is from."""
+    from caviar.analysis.result import load
+    from caviar.cli.resume import declared
+
+    count = len(load(folder).trials())
+    if trial is None and count > 1:
+        raise UsageError(f"{folder}: has {count} trials; say which one to go on with, as --trial 0")
+    freely = {name: value for name, value in changes.items() if name not in ("max_step", "seed")}
+    sweep, source = declared(folder, None, freely)
+    return sweep.forked(folder, trial=trial or 0, at_step=at_step, max_step=changes["max_step"]), source
 
 
 def _params(settings: Sequence[str]) -> dict[str, Any]:

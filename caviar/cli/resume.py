@@ -63,7 +63,9 @@ def resume(
     Trials that have ended are not run again; those that were cut off start from their last checkpoint.
     """
     chosen = choose_executor(executor, address=address, workers=workers)
+    from caviar.adopting import asked
     from caviar.analysis.result import load
+    from caviar.store.layout import SweepFolder
     from caviar.store.place import place
 
     sweep, source = declared(folder, target, changes)
@@ -72,7 +74,12 @@ def resume(
         from caviar.cli.panda import go_on_live
 
         begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
-    if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
+    waits = asked(SweepFolder(place(folder))) is not None
+    if (
+        (before := load(folder)).ended == "done"
+        and len(before.trials()) >= before.declaration["trials"]
+        and not waits
+    ):
         click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
     return conduct(
         place(folder),

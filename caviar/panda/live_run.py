@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow.compute as pc
 
 from caviar.adjusting import OPERATIONS
+from caviar.adopting import winner
 from caviar.analysis.result import Result, load
 from caviar.errors import CaviarError, UsageError
+from caviar.forking import fork_path
 from caviar.messages import Adjusted, CommandAnswered, RolledBack, TrialStarted
 from caviar.panda.asking import ask
 from caviar.panda.driver import Driver
 from caviar.panda.schedule import RunSchedule
 from caviar.panda.story import Story, read_story
+from caviar.runner import Observer
+from caviar.store.inbox import post
 from caviar.store.place import Place, place
 from caviar.store.reader import Reader
 from caviar.store.tables import events_of
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from caviar.execution.contract import Executor
 
 TIMEOUT_S = 30.0
 _LOOK_S = 0.2
@@ -44,6 +50,22 @@ class Adjustment:
     """The same in words."""
 
 
+class Forkable(Protocol):
+    """What a live run needs of the Sweep that it was made by."""
+
+    def forked(
+        self,
+        path: str | Path,
+        *,
+        trial: int,
+        at_step: int | None,
+        vary: Sequence[str],
+        trials: int | None,
+        max_step: int | None,
+        allow_change: bool,
+    ) -> Any: ...
+
+
 class LiveRun:
     """One trial that trains, and can be steered: watched, changed, paused, rolled back.
 
@@ -51,11 +73,14 @@ class LiveRun:
     methods that change something return once it is done; `CommandError` where it is refused, or was not done
     within ``timeout_s`` (then it says whether it may still be)."""
 
-    def __init__(self, path: Place, *, trial: int = 0, driver: Driver | None = None) -> None:
+    def __init__(
+        self, path: Place, *, trial: int = 0, driver: Driver | None = None, sweep: Forkable | None = None
+    ) -> None:
         self.path = path
         """The sweep folder; in an object store its URL, which is text."""
         self.trial = trial
         self._driver = driver
+        self._sweep = sweep
         self._result: Result | None = None
 
     def __repr__(self) -> str:
@@ -173,6 +198,60 @@ class LiveRun:
     def unpause(self, *, note: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """Train on after a pause."""
         self._ask("unpause", {"note": note}, timeout_s=timeout_s)
+
+    def fork(
+        self,
+        path: str | Path | None = None,
+        executor: Executor | None = None,
+        *,
+        vary: Sequence[str],
+        at_step: int | None = None,
+        trials: int | None = None,
+        max_step: int | None = None,
+        allow_change: bool = False,
+        on_event: Observer | None = None,
+    ) -> Result:
+        """Train several trials from a checkpoint of this run on, which differ by the params ``vary`` alone, into a
+        sweep folder of their own: ``path``, or one beside this run's. The run goes on meanwhile if it is under way.
+        Returns what they came to; `adopt` puts one of them back. The arguments are those of `Sweep.forked`.
+
+        A run that was attached to does not know its training function: `UsageError`; ``sweep.forked(path, ...)``
+        is the same.
+        """
+        if self._sweep is None:
+            raise UsageError(
+                f"{self.path}: its training function is not known here; write sweep.forked({str(self.path)!r}, "
+                "vary=[...]).run(...)"
+            )
+        forked = self._sweep.forked(
+            self.path,
+            trial=self.trial,
+            at_step=at_step,
+            vary=vary,
+            trials=trials,
+            max_step=max_step,
+            allow_change=allow_change,
+        )
+        into = fork_path(self.path, forked.origin.step) if path is None else path
+        result: Result = forked.run(into, executor, on_event=on_event)
+        return result
+
+    def adopt(
+        self, fork: str | Path, *, trial: int | None = None, note: str | None = None, timeout_s: float = TIMEOUT_S
+    ) -> str:
+        """Go back to the step at which ``fork`` began, and on from the last checkpoint of one of its trials, with
+        its params: ``trial``, or the best of those that completed. What it trained since becomes part of this
+        run's main line. Returns what was done, in a line.
+
+        A run that nobody drives adopts it when it is gone on with (``resume``), also one that had ended.
+        `UsageError` where there is nothing to adopt.
+        """
+        chosen = winner(self.path, fork, trial=trial)
+        args = chosen.args(note)
+        if Reader(self.path, metrics=False).state() != "running":
+            post(self.path, "adopt", trial=chosen.of_trial, args=args)
+            return f"trial {chosen.trial} of {fork} will be adopted when {self.path} is gone on with"
+        return ask(self.path, "adopt", trial=chosen.of_trial, args=args, timeout_s=timeout_s).text
 
     def stop(self, *, timeout_s: float = TIMEOUT_S) -> None:
         """End it after the step in progress."""
