@@ -306,8 +306,8 @@ class SweepState:
     def _decided(self, event: Decided) -> None:
         trial, rung = event.trial, event.rung
         record = self.active[trial]
-        if not record.by_hand:
-            self.judge.observe(trial, rung, self.loss(event.value))
+        observe = self.judge.observe_alone if record.by_hand else self.judge.observe
+        observe(trial, rung, self.loss(event.value))
         record.step = event.step
         record.rung = rung
         record.next_rung = self.judge.rung_after(trial, rung)
