@@ -44,6 +44,8 @@ class Picture:
     width: int
     height: int
     hint: bool = True
+    cut: bool = True
+    """Whether lines are cut to the width, or only the chart is made for it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         for line in lines(self, unicode=not options.ascii_only):
@@ -58,13 +60,15 @@ def lines(picture: Picture, *, unicode: bool = True) -> list[Text]:
     hint = [_hint(moment, run, unicode=unicode)] if picture.hint else []
     room = picture.height - len(head) - len(params) - len(hint)
     chart_height = min(room - min(len(run.acts), max(FEWEST_ACTS, room // SHARE_OF_ACTS)), TALLEST)
-    chart = rows(_chart(moment, run, width, chart_height), braille=unicode) if chart_height >= MIN_HEIGHT else []
+    drawn = chart_height >= MIN_HEIGHT and (len(run.steps) > 0 or len(run.branches) > 0)
+    chart = rows(_chart(moment, run, width, chart_height), braille=unicode) if drawn else []
     acts = run.acts[-(room - len(chart)) :] if room > len(chart) else ()
     found = [*head, *chart, *params, *(_act(act) for act in acts), *hint]
     for line in found:
         line.plain = figures.one_line(line.plain)
         line.no_wrap = True
-        line.truncate(width, overflow="ellipsis" if unicode else "crop")
+        if picture.cut:
+            line.truncate(width, overflow="ellipsis" if unicode else "crop")
     return found[: picture.height]
 
 
@@ -198,6 +202,6 @@ def _knob(declaration: Mapping[str, Any], run: LiveRunView) -> str | None:
 
 
 def _sayable(text: Text, encoding: str) -> Text:
-    """The text in characters that a terminal of this encoding has."""
+    """The text in characters that this encoding has."""
     text.plain = text.plain.encode(encoding, "replace").decode(encoding)
     return text

@@ -84,7 +84,8 @@ def ticks(axis: Axis, most: int) -> list[Tick]:
         found = _powers(axis, most)
         if len(found) >= min(2, most):
             return found
-    return _chosen(axis.low, axis.high, most, _labelled)
+    found = _chosen(axis.low, axis.high, most, _labelled)
+    return [tick for tick in found if tick.value > 0] if axis.log else found
 
 
 def step_ticks(low: int, high: int, most: int) -> list[Tick]:
@@ -154,12 +155,17 @@ def _powers(axis: Axis, most: int) -> list[Tick]:
     first, last = math.ceil(math.log10(axis.low) - SAME), math.floor(math.log10(axis.high) + SAME)
     if most < 1:
         return []
-    every = next(every for every in _EVERY if (last - first) // every < most)
-    texts = [f"1e{power}" for power in range(-(-first // every) * every, last + 1, every)]
+    texts: list[str] = []
+    for every in _EVERY:
+        finer, texts = texts, [f"1e{power}" for power in range(-(-first // every) * every, last + 1, every)]
+        if len(texts) <= most:
+            if len(texts) < min(2, most) and finer:
+                texts = [finer[0], finer[-1]]
+            break
     if len(texts) < 3:
-        every_part = [f"{part}e{power}" for power in range(first - 1, last + 1) for part in PARTS]
-        finer = [text for text in every_part if axis.low <= float(text) <= axis.high]
-        texts = finer if len(texts) < len(finer) <= most else texts
+        parts = [f"{part}e{power}" for power in range(first - 1, last + 1) for part in PARTS]
+        parts = [text for text in parts if axis.low <= float(text) <= axis.high]
+        texts = parts if len(texts) < len(parts) <= most else texts
     values = [(float(text), text) for text in texts]
     return [Tick(value, f"{value:g}" if 1e-4 <= value < 1e6 else text) for value, text in values]
 

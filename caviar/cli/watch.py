@@ -71,10 +71,12 @@ def _show_run(moment: Moment, run: LiveRunView) -> None:
 
     from caviar.cli.live_run import Picture
 
-    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH, file=sys.stdout)
-    console.print(
-        Picture(moment, run, console.width, min(HEIGHT, console.height - 2) if console.is_terminal else HEIGHT)
-    )
+    if sys.stdout.isatty():
+        console = Console()
+        console.print(Picture(moment, run, console.width, min(HEIGHT, console.height - 2)))
+    else:
+        console = Console(file=sys.stdout, width=PIPED_WIDTH)
+        console.print(Picture(moment, run, PIPED_WIDTH, HEIGHT, cut=False), crop=False, soft_wrap=True)
 
 
 @click.command()

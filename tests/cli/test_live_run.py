@@ -130,6 +130,7 @@ def test_before_the_first_report():
     picture = drawn(moment(run(0, status="pending", changes={}, acts=[], checkpoint=None, branches=[])))
     assert picture[0] == "runs/live  starting"
     assert "no report yet" in picture
+    assert len(picture) == 5  # without a chart
     assert picture[-1] == "caviar set runs/live lr=…   caviar pause runs/live"
 
 
