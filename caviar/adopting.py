@@ -14,7 +14,7 @@ from caviar.adoption import Adoption, Bring, Brought, check_adoption, check_args
 from caviar.analysis.reports import ReportColumns
 from caviar.analysis.result import load
 from caviar.analysis.trials import EventColumns, TrialColumns
-from caviar.controller import reopened
+from caviar.controller import reopening
 from caviar.errors import CaviarError, UsageError
 from caviar.history import History, replay
 from caviar.messages import CommandReceived, Reports, TrialReopened
@@ -135,8 +135,16 @@ def done_first(
             check_adoption(brought.adoption, record, state)
     except UsageError as error:
         return Brought(Bring(trial, 0, command), refusal=str(error)), None
+    brought = replace(brought, from_step=_reached(folder, record))
     reopens = brought.adoption is not None and trial not in state.active
-    return brought, replace(reopened(record, 0), ended=record.state.value) if reopens else None
+    return brought, replace(reopening(record, 0), ended=record.state.value) if reopens else None
+
+
+def _reached(folder: SweepFolder, record: TrialRecord) -> int:
+    """The last step that the last attempt of a trial reported."""
+    rows = Reader(folder.path, metrics=False).reports_of([record.trial])
+    steps = rows.column("step").to_numpy()[rows.column("attempt").to_numpy() == record.attempt]
+    return int(steps.max(initial=record.step))
 
 
 def _origin(fork: str | os.PathLike[str], folder: SweepFolder) -> Origin:

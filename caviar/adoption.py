@@ -68,6 +68,8 @@ class Brought(Event):
     order: Bring
     adoption: Adoption | None = None
     refusal: str | None = None
+    from_step: int | None = None
+    """The last step that the trial reported, where it is not under way."""
 
 
 def check_args(args: Mapping[str, Any]) -> None:

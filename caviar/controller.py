@@ -159,7 +159,7 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
-        output += [self._reopen(reopened(record, now_us)) for record in list(state.unbegun.values())]
+        output += [self._reopen(reopening(record, now_us)) for record in list(state.unbegun.values())]
         reopened = set(self._waiting)
         for record in [one for one in state.active.values() if one.trial not in reopened]:
             if record.stop_reason is None:
@@ -332,7 +332,7 @@ class Controller:
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
-            output.append(self._reopen(reopened(record, now_us)))
+            output.append(self._reopen(reopening(record, now_us)))
         self._limits.pop(event.trial, None)
         return output
 
@@ -489,7 +489,7 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
 
 
-def reopened(record: TrialRecord, now_us: int) -> TrialReopened:
+def reopening(record: TrialRecord, now_us: int) -> TrialReopened:
     """A trial that has ended, from where it would go on."""
     attempt: int | None
     attempt, step = record.checkpoint or (None, 0)

@@ -98,16 +98,23 @@ def fork_path(path: str | os.PathLike[str], step: int) -> Place:
     return place(f"{own}-fork-{step}")
 
 
-def fork_of(begin: Beginning, *, vary: Collection[str], trials: int, max_step: int | None) -> dict[str, Any]:
+def fork_of(
+    begin: Beginning, given: Space, *, vary: Collection[str], trials: int, max_step: int | None
+) -> dict[str, Any]:
     """What makes a Sweep the one whose trials go on from there, differing by the params ``vary`` alone: arguments
-    of `Sweep`. Where none vary, the space stays as it is. ``max_step``: None is that of the other sweep.
+    of `Sweep`. Where none vary, the space stays as it is. ``given``: the space of the Sweep; it counts where the
+    other sweep is a fork itself, in which little varies. ``max_step``: None is that of the other sweep.
 
     Raises `UsageError` where these params cannot vary, or nothing is left to train.
     """
     origin = replace(begin.origin, vary=tuple(vary))
     limit = begin.declaration["max_step"] if max_step is None else max_step
     origin.check_limit(limit)
-    space = narrowed(begin.space, origin.params, vary=vary) if vary else begin.space
+    space = begin.space
+    if begin.declaration.get("origin") is not None:
+        space = Space({**space, **given})
+    if vary:
+        space = narrowed(space, origin.params, vary=vary)
     schedule = {
         step: new
         for step, changes in begin.schedule.items()

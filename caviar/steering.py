@@ -305,7 +305,8 @@ class Steering:
             return [self._answer(order.command.id, refusal or "", now_us, applied=False)]
         asked.adoption = event.adoption
         if trial.state is TrialState.PENDING and self._waits(trial.trial):
-            return self._take_over(trial, from_step=trial.step, now_us=now_us)
+            step = trial.step if event.from_step is None else event.from_step
+            return self._take_over(trial, from_step=step, now_us=now_us)
         return [Stop(trial.trial, trial.attempt, f"adopts trial {event.adoption.trial} of {event.adoption.path}")]
 
     def _take_over(self, trial: TrialRecord, *, from_step: int, now_us: int) -> Output:

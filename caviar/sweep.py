@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, merged, shown
+from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
 from caviar.difference import of_training
 from caviar.errors import UsageError
@@ -144,6 +144,8 @@ class Sweep:
             object.__setattr__(self, "knobs", tuple(self.knobs))
             check_knobs(self.space, self.knobs)
         check_schedule(self.space, {} if self.schedule is None else self.schedule)
+        known = self.origin is None or isinstance(self.origin, Origin)
+        _need(known, "origin", self.origin, "what Sweep.forked gives it, or None")
         if self.origin is not None:
             self.origin.check_limit(self.max_step)
 
@@ -249,7 +251,7 @@ class Sweep:
         _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
         count = (8 if vary else 1) if trials is None else trials
         return self.but(
-            **fork_of(begin, vary=vary, trials=count, max_step=max_step),
+            **fork_of(begin, self.space, vary=vary, trials=count, max_step=max_step),
             scheduler=RunAll() if isinstance(self.scheduler, ByHand) else self.scheduler,
             checkpoint_every=begin.declaration.get("checkpoint_every") or self.checkpoint_every,
         )

@@ -53,6 +53,7 @@ MISTAKES: dict[str, list[Any]] = {
     "schedule": [5, "lr", [[3, {"lr": 0.1}]]],
     "time_budget_s": [0, -1.0, math.inf, math.nan, "60", True],
     "stop_on_nan": ["no", None, 1],
+    "origin": ["runs/live", {"step": 3}, 5],
 }
 
 

@@ -212,7 +212,7 @@ class LiveRun:
         on_event: Observer | None = None,
     ) -> Result:
         """Train several trials from a checkpoint of this run on, which differ by the params ``vary`` alone, into a
-        sweep folder of their own: ``path``, or one beside this run's. The run goes on meanwhile if it is under way.
+        sweep folder of their own: ``path``, or one beside this run's. The run goes on meanwhile.
         Returns what they came to; `adopt` puts one of them back. The arguments are those of `Sweep.forked`.
 
         A run that was attached to does not know its training function: `UsageError`; ``sweep.forked(path, ...)``
