@@ -51,7 +51,7 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
         when = figures.moment(event["time"].to_pydatetime())
         of_trial = "" if event["trial"] is _missing() else f"trial {event['trial']}"
         line = f"{when}  {event['kind'].ljust(width)}  {of_trial.ljust(10)}  {what(event)}"
-        click.echo(line.rstrip())
+        click.echo(figures.one_line(line.rstrip()))
         if trial is not None and event["data"].get("error"):
             click.echo(_indented(event["data"]["error"]))
     if not kinds and tail is None:
@@ -71,7 +71,7 @@ def _print_branches(result: Result, wanted: int | None, form: Form | None) -> No
             continue
         click.echo()
         for line in tree(trial, branches, unicode=speaks_unicode()):
-            click.echo(line)
+            click.echo(figures.one_line(line))
 
 
 def check_event(result: Result, event: Mapping[str, Any]) -> None:
