@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
+from caviar.adjusting import check_knobs, check_schedule, merged, shown
 from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
@@ -351,7 +351,7 @@ class Sweep:
             max_step=self.max_step,
             retries=self.retries,
             first=self.first,
-            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            knobs=self.knobs,
             schedule=check_schedule(self.space, self.schedule or {}),
             keep_checkpoints=self.keep_checkpoints,
         )
