@@ -70,7 +70,7 @@ def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, gi
     if name not in current:
         raise UsageError(f"{name} does not exist in this trial (when={dict(parameter.when or {})})")
     before = current[name]
-    value = _computed(name, before, given)
+    value = computed(name, before, given)
     if isinstance(parameter, Choice):
         return parameter.check(value, name)
     if not _is_number(before):  # a constant that was made a knob
@@ -95,7 +95,7 @@ def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, gi
     return value
 
 
-def _computed(name: str, before: Any, given: Any) -> Any:
+def computed(name: str, before: Any, given: Any) -> Any:
     """What is given; where that is relative, the number that it comes to."""
     if not isinstance(given, str) or given[:2] not in OPERATIONS:
         if not isinstance(given, str | int | float | bool):
@@ -132,8 +132,8 @@ def check_schedule(space: Space, schedule: object) -> tuple[tuple[int, Params], 
             if name in _deciding(space):
                 raise UsageError(f"schedule: step {step}: {name!r} decides which other params exist")
             one = 1 if _numeric(space[name]) else None
-            computed = _computed(name, one, value)
-            if _numeric(space[name]) and not (_is_number(computed) and math.isfinite(computed)):
+            number = computed(name, one, value)
+            if _numeric(space[name]) and not (_is_number(number) and math.isfinite(number)):
                 raise UsageError(f"schedule: step {step}: {name}={value!r:.60}: needs a finite number")
         found.append((step, dict(changes)))
     return tuple(sorted(found, key=lambda entry: entry[0]))
@@ -162,7 +162,7 @@ def effective(
         new = {}
         for name, given in changes.items():
             if name in values:
-                value = _computed(name, values[name], given)
+                value = computed(name, values[name], given)
                 new[name] = round(value) if type(values[name]) is int and type(value) is float else value
         values.update(new)
         if at <= step:
