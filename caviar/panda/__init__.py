@@ -1,1 +1,1 @@
-"""Panda mode: one run, watched over by a person and by rules that change its params while it trains."""
+"""Panda mode: one live run, whose params a person or a rule changes while it trains."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from caviar.adjusting import computed
+from caviar.adjusting import computed, is_relative
 from caviar.declared import Declared
 from caviar.errors import UsageError
 from caviar.panda.change import Change
@@ -96,8 +96,8 @@ class Rule(Declared):
             now = live.params[name]
             asked = computed(name, now, given)
             new[name] = self._within(name, asked, live=live)
-            # what was to stay as it is counts as done; what is at its bound does not
-            pushes = pushes or not _same(new[name], now) or _same(asked, now)
+            # what was to stay as it is counts as done; what can be pushed no further does not
+            pushes = pushes or not _same(new[name], now) or (_same(asked, now) and not is_relative(given))
         if wanted.rollback_to is not None and wanted.rollback_to > live.step:
             raise UsageError(f"rollback_to={wanted.rollback_to} lies ahead of step {live.step}")
         if new and not pushes and not wanted.pause:
