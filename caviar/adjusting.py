@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, gi
         if type(value) is not type(before):
             raise UsageError(f"{name}={given!r:.60}: needs a {type(before).__name__}, as {before!r} is")
         return value
-    if not _is_number(value) or not math.isfinite(value):
+    if not _is_finite(value):
         raise UsageError(f"{name}={given!r:.60}: needs a finite number")
     if isinstance(parameter, Int):
         if value != round(value) and value is given:
@@ -133,7 +134,7 @@ def check_schedule(space: Space, schedule: object) -> tuple[tuple[int, Params], 
                 raise UsageError(f"schedule: step {step}: {name!r} decides which other params exist")
             one = 1 if _numeric(space[name]) else None
             computed = _computed(name, one, value)
-            if _numeric(space[name]) and not (_is_number(computed) and math.isfinite(computed)):
+            if _numeric(space[name]) and not _is_finite(computed):
                 raise UsageError(f"schedule: step {step}: {name}={value!r:.60}: needs a finite number")
         found.append((step, dict(changes)))
     return tuple(sorted(found, key=lambda entry: entry[0]))
@@ -203,6 +204,11 @@ def _numeric(parameter: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can be: a whole one may be greater than any."""
+    return _is_number(value) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _deciding(space: Space) -> set[str]:

@@ -30,7 +30,11 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
-    "stop": "caviar.cli.stop",
+    "set": "caviar.cli.steer",
+    "pause": "caviar.cli.steer",
+    "unpause": "caviar.cli.steer",
+    "rollback": "caviar.cli.steer",
+    "stop": "caviar.cli.steer",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
