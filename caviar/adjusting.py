@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from caviar.errors import UsageError
 from caviar.messages import LAST_STEP
-from caviar.space import Choice, Constant, Float, Int, Space
+from caviar.space import Choice, Constant, Float, Int, Parameter, Space
 from caviar.trial import Params
 
 Timeline = Sequence[tuple[int, Params]]
@@ -44,13 +44,13 @@ def check_knobs(space: Space, knobs: Iterable[str]) -> None:
 
 
 def resolve(
-    space: Space, knobs: Iterable[str], current: Params, *, wanted: Mapping[str, Any], force: bool = False
+    space: Space, knobs: Collection[str], current: Params, *, wanted: Mapping[str, Any], force: bool = False
 ) -> dict[str, Any]:
     """The values that a trial with ``current`` params would have; relative changes are made absolute.
 
     ``wanted``: new values by name; as text that begins with ``*=``, ``/=``, ``+=`` or ``-=``, relative to the
-    current one. ``force``: also numbers beyond the bounds of the space. Raises `UsageError` for what is unknown,
-    no knob, not in this trial, of the wrong type, not finite, or out of bounds.
+    current one, and a whole number stays whole. ``force``: also numbers beyond the bounds of the space. Raises
+    `UsageError` for what is unknown, no knob, not in this trial, of the wrong type, not finite, or out of bounds.
     """
     if not wanted:
         raise UsageError("nothing to set; say what, as in lr=0.01")
@@ -59,10 +59,10 @@ def resolve(
     }
 
 
-def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, given: Any, force: bool) -> Any:
+def _value(space: Space, knobs: Collection[str], current: Params, *, name: str, given: Any, force: bool) -> Any:
     parameter = space.get(name)
     if parameter is None:
-        raise UsageError(f"{name} is unknown; this space has {', '.join(space)}")
+        raise UsageError(f"{shown(name) or repr(name)} is unknown; this space has {', '.join(space)}")
     if name not in knobs:
         what = "is a constant" if isinstance(parameter, Constant) else "is no knob"
         raise UsageError(
@@ -70,24 +70,7 @@ def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, gi
         )
     if name not in current:
         raise UsageError(f"{name} does not exist in this trial (when={dict(parameter.when or {})})")
-    before = current[name]
-    value = _computed(name, before, given)
-    if isinstance(parameter, Choice):
-        return parameter.check(value, name)
-    if not _is_number(before):  # a constant that was made a knob
-        if type(value) is not type(before):
-            raise UsageError(f"{name}={given!r:.60}: needs a {type(before).__name__}, as {before!r} is")
-        return value
-    if not _is_finite(value):
-        raise UsageError(f"{name}={given!r:.60}: needs a finite number")
-    if isinstance(parameter, Int):
-        if value != round(value) and value is given:
-            raise UsageError(f"{name}={given!r:.60}: needs a whole number")
-        value = round(value)
-        if abs(value) > LAST_STEP:
-            raise UsageError(f"{name}={given!r:.60}: is too large")
-    elif isinstance(parameter, Float):
-        value = float(value)
+    value = _fitting(parameter, name, computed(name, current[name], given), given=given)
     if isinstance(parameter, Float | Int) and not (force or parameter.low <= value <= parameter.high):
         raise UsageError(
             f"{name}={shown(value)} lies outside its bounds, {shown(parameter.low)} to {shown(parameter.high)} "
@@ -96,48 +79,121 @@ def _value(space: Space, knobs: Iterable[str], current: Params, *, name: str, gi
     return value
 
 
-def _computed(name: str, before: Any, given: Any) -> Any:
-    """What is given; where that is relative, the number that it comes to."""
-    if not isinstance(given, str) or given[:2] not in OPERATIONS:
-        if not isinstance(given, str | int | float | bool):
+def _fitting(parameter: Parameter, name: str, value: Any, *, given: Any) -> Any:
+    """A value as this param has it, whatever its bounds; else `UsageError`. ``given``: as it was said."""
+    if isinstance(parameter, Choice):
+        return parameter.check(value, name)
+    if isinstance(parameter, Constant) and not _is_number(parameter.value):
+        if type(value) is not type(parameter.value):
+            kind = type(parameter.value).__name__
+            raise UsageError(f"{name}={given!r:.60}: needs a {kind}, as {parameter.value!r:.60} is")
+        return value
+    if not _is_finite(value):
+        raise UsageError(f"{name}={given!r:.60}: needs a finite number")
+    if isinstance(parameter, Int):
+        if value % 1:
+            raise UsageError(f"{name}={given!r:.60}: needs a whole number")
+        if abs(value) > LAST_STEP:
+            raise UsageError(f"{name}={given!r:.60}: is too large")
+        return int(value)
+    return float(value) if isinstance(parameter, Float) else value
+
+
+def is_relative(given: object) -> bool:
+    """Whether a value is text that begins as a relative change does."""
+    return isinstance(given, str) and given[:2] in OPERATIONS
+
+
+def computed(name: str, before: Any, given: Any) -> Any:
+    """What is given; where that is relative, the number that it comes to, whole where ``before`` is: beyond any
+    float an infinity. Raises `UsageError` for what is neither."""
+    if not is_relative(given):
+        if not isinstance(given, str | int | float | bool | None):
             raise UsageError(f"{name}={given!r:.60}: needs a number or a word")
         return given
+    operation = given[:2]
     if not _is_number(before):
-        raise UsageError(f"{name}{given:.60}: {name} is {before!r:.60}, no number")
+        raise UsageError(f"{name}={given!r:.60}: {name} is {before!r:.60}, no number")
     try:
         operand = float(given[2:])
-        value = OPERATIONS[given[:2]](before, operand)
-    except (ValueError, ArithmeticError):
-        raise UsageError(f"{name}{given:.60}: needs a finite number after {given[:2]}") from None
+    except ValueError:
+        operand = math.nan
     if not math.isfinite(operand):
-        raise UsageError(f"{name}{given:.60}: needs a finite number after {given[:2]}")
-    return value
+        raise UsageError(f"{name}={given!r:.60}: needs a finite number after {operation}")
+    if operation == "/=" and not operand:
+        raise UsageError(f"{name}={given!r:.60}: nothing can be divided by 0")
+    try:
+        value = OPERATIONS[operation](before, operand)
+    except OverflowError:  # of a whole number, or a quotient
+        return math.inf
+    return round(value) if isinstance(before, int) and math.isfinite(value) else value
+
+
+def is_change(value: object) -> bool:
+    """Whether a timeline may have this for some param, as far as that can be told without a space."""
+    try:
+        found = computed("", 1.0, value)
+    except UsageError:
+        return False
+    return _is_finite(found) or not _is_number(found)
 
 
 def check_schedule(space: Space, schedule: object) -> tuple[tuple[int, Params], ...]:
     """A schedule as a timeline, in order. ``schedule``: {step: {name: value}}; values may be relative, as text.
-    Raises `UsageError`."""
+    Bounds do not hold for it. Raises `UsageError`."""
     if not isinstance(schedule, Mapping):
         raise UsageError(
             f"Sweep(schedule={schedule!r:.80}): needs a mapping from step to params, as {{30: {{'lr': 0.01}}}}"
         )
-    found: list[tuple[int, Params]] = []
     for step, changes in schedule.items():
         if isinstance(step, bool) or not isinstance(step, int) or not 1 <= step <= LAST_STEP:
             raise UsageError(f"schedule: step {step!r:.60} is no whole number from 1 on")
         if not isinstance(changes, Mapping):
             raise UsageError(f"schedule: step {step}: {changes!r:.60} is no mapping from param to value")
-        for name, value in changes.items():
-            if name not in space:
-                raise UsageError(f"schedule: step {step}: {name!r} is unknown; this space has {', '.join(space)}")
-            if name in _deciding(space):
-                raise UsageError(f"schedule: step {step}: {name!r} decides which other params exist")
-            one = 1 if _numeric(space[name]) else None
-            computed = _computed(name, one, value)
-            if _numeric(space[name]) and not _is_finite(computed):
-                raise UsageError(f"schedule: step {step}: {name}={value!r:.60}: needs a finite number")
-        found.append((step, dict(changes)))
-    return tuple(sorted(found, key=lambda entry: entry[0]))
+    reach: dict[str, tuple[Any, Any]] = {}
+    """Between what values a param lies by then."""
+    found = []
+    for step, changes in sorted(schedule.items(), key=lambda entry: entry[0]):
+        try:
+            found.append((step, {name: _scheduled(space, name, given, reach) for name, given in changes.items()}))
+        except UsageError as error:
+            raise UsageError(f"schedule: step {step}: {error}") from None
+    return tuple(found)
+
+
+def _scheduled(space: Space, name: str, given: Any, reach: dict[str, tuple[Any, Any]]) -> Any:
+    if name not in space:
+        raise UsageError(f"{name!r:.60} is unknown; this space has {', '.join(space)}")
+    if name in _deciding(space):
+        raise UsageError(f"{name!r} decides which other params exist")
+    parameter = space[name]
+    if not is_relative(given):
+        value = _fitting(parameter, name, computed(name, None, given), given=given)
+        reach[name] = (value, value)
+        return value
+    low, high = (computed(name, end, given) for end in reach.get(name) or _ends(parameter))
+    if not (_is_finite(low) and _is_finite(high)):
+        raise UsageError(f"{name}={given!r:.60}: comes to what is no finite number")
+    reach[name] = (low, high)
+    return given
+
+
+def _ends(parameter: Parameter) -> tuple[Any, Any]:
+    """Between what values a param begins."""
+    if isinstance(parameter, Constant):
+        return parameter.value, parameter.value
+    if isinstance(parameter, Choice):
+        return (min(parameter.values), max(parameter.values)) if _numeric(parameter) else (None, None)  # type: ignore[type-var]
+    return parameter.low, parameter.high
+
+
+def merged(*schedules: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Several schedules as one; of two values for one param at one step, the later schedule's holds."""
+    found: dict[int, dict[str, Any]] = {}
+    for schedule in schedules:
+        for step, changes in schedule.items():
+            found.setdefault(step, {}).update(changes)
+    return found
 
 
 def effective(
@@ -145,26 +201,25 @@ def effective(
 ) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]:
     """The params with which ``step`` is trained, and what changes after it, absolute and in order.
 
-    ``params``: those at the beginning. What the schedule says of a param that does not exist in the trial is
-    passed over.
+    ``params``: those at the beginning. What the schedule says of a param that does not exist in the trial, or is
+    no number there and would have to be one, is passed over.
     """
     left: dict[str, int] = {}
     for at, changes in adjustments:
         for name in changes:
             left.setdefault(name, at)
-    merged = [
+    course = [
         (at, {name: value for name, value in changes.items() if at < left.get(name, LAST_STEP + 1)})
         for at, changes in schedule
     ]
-    merged = sorted([*merged, *((at, dict(changes)) for at, changes in adjustments)], key=lambda entry: entry[0])
+    course = sorted([*course, *((at, dict(changes)) for at, changes in adjustments)], key=lambda entry: entry[0])
     values, here = dict(params), dict(params)
     later: list[tuple[int, dict[str, Any]]] = []
-    for at, changes in merged:
+    for at, changes in course:
         new = {}
         for name, given in changes.items():
-            if name in values:
-                value = _computed(name, values[name], given)
-                new[name] = round(value) if type(values[name]) is int and type(value) is float else value
+            if name in values and (_is_number(values[name]) or not is_relative(given)):
+                new[name] = computed(name, values[name], given)
         values.update(new)
         if at <= step:
             here.update(new)
@@ -192,8 +247,10 @@ def told(old: Params, new: Params) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value to six significant digits."""
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+    """A value in a few characters: to six significant digits."""
+    if isinstance(value, str):
+        return value if len(value) <= 60 and value.isprintable() else f"{value!r:.60}"
+    return f"{value:.6g}" if isinstance(value, float) else f"{value!s:.60}"
 
 
 def _numeric(parameter: object) -> bool:
@@ -202,13 +259,12 @@ def _numeric(parameter: object) -> bool:
     return isinstance(parameter, Float | Int)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_finite(value: object) -> bool:
-    """Whether it is a number that a float can be: a whole one may be greater than any."""
-    return _is_number(value) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+def _is_finite(value: object) -> TypeGuard[float]:
+    return _is_number(value) and abs(value) <= sys.float_info.max  # whole numbers may be larger than any float
 
 
 def _deciding(space: Space) -> set[str]:

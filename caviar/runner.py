@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Protocol
 
@@ -33,10 +34,12 @@ from caviar.messages import (
     Reports,
     RolledBack,
     RoomOffered,
+    RungReached,
     StopRequested,
     SweepEnded,
     TrialReopened,
 )
+from caviar.trial import Params
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,16 @@ class Checkpoints(Protocol):
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None: ...
 
 
+class Hand(Protocol):
+    """Watches over a live run in place of a person: it sees what the driver sees, and speaks as a person does."""
+
+    def see(self, item: Recorded | Reports) -> None:
+        """Take what was reported, or recorded."""
+
+    def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:
+        """What it wants of a trial that waits for it, and was trained with these params."""
+
+
 class Runner:
     """Drives one sweep to its end."""
 
@@ -75,9 +88,12 @@ class Runner:
         revivable: Callable[[], Sequence[TrialReopened]] = tuple,
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
+        hand: Hand | None = None,
+        interrupt: threading.Event | None = None,
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
-        what the record says of completed trials that could train on. ``time_budget_s``: over all drivers."""
+        what the record says of completed trials that could train on. ``time_budget_s``: over all drivers.
+        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
@@ -90,7 +106,8 @@ class Runner:
         self._depth = 0
         """How many deliveries are being taken, each from within the one before."""
         self._inbox_at = 0.0
-        self._interrupted = False
+        self._hand = hand
+        self._interrupt = interrupt or threading.Event()
         self._draining = False
 
     def deliver(self, arrivals: Arrivals) -> int:
@@ -102,8 +119,11 @@ class Runner:
             self._commits.add_reports(arrivals.reports)
             for block in arrivals.reports:
                 self._show(block)
+            self._notice(arrivals.reports)
         now_us = self._executor.now_us()
         for event in arrivals.events:
+            if self._hand is not None and isinstance(event, RungReached):
+                self._ask(self._hand, event)
             self._handle(event, now_us)
         self._depth -= 1
         if self._depth == 0:  # a delivery may come from within another: both are whole now
@@ -161,7 +181,7 @@ class Runner:
 
     def _turn(self) -> None:
         """What is due between two events: an interrupt, commands, the time budget, a commit."""
-        if self._interrupted:
+        if self._interrupt.is_set():
             raise KeyboardInterrupt
         now = time.monotonic()
         if now - self._inbox_at > INBOX_S:
@@ -199,6 +219,24 @@ class Runner:
         except (CaviarError, OSError) as error:
             return ExtensionRequested(command, unreadable=str(error))
 
+    def _notice(self, reports: Sequence[Reports]) -> None:
+        """What more than storing reports is good for, in a sweep where it is."""
+        if self._hand is not None:
+            for block in reports:
+                self._hand.see(block)
+        if self._controller.state.plan.schedule:  # a relative change depends on where the trial is
+            for block in reports:
+                for trial, step in dict(zip(block.trial.tolist(), block.step.tolist(), strict=True)).items():
+                    self._controller.steering.reached(trial, step)
+
+    def _ask(self, hand: Hand, event: RungReached) -> None:
+        """Let rules look at a trial that waits for it, and do what they want before it goes on."""
+        record = self._controller.state.current(event.trial, event.attempt)
+        if record is not None and record.stop_reason is None:
+            params, _ = self._controller.state.params_at(record, event.step)
+            for command in hand.judge(event, params):
+                self._obey(replace(command, time_us=self._executor.now_us()))
+
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))
 
@@ -209,6 +247,8 @@ class Runner:
             if isinstance(item, Command):
                 commands.append(item)
                 continue
+            if self._hand is not None:
+                self._hand.see(item)
             self._commits.add_event(item, soon=isinstance(item, CommandReceived | CommandAnswered | SweepEnded))
             self._show(item)
         if commands:
@@ -246,16 +286,16 @@ class Runner:
             self._finish(final=self._controller.ended)
 
     def _finish(self, *, final: bool) -> None:
-        self._commits.finish(final=final, gives_up=lambda: self._interrupted)
+        self._commits.finish(final=final, gives_up=self._interrupt.is_set)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """The first Ctrl-C or SIGTERM ends the loop at its next turn; the second one interrupts at once."""
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if self._interrupted:
+            if self._interrupt.is_set():
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self._interrupt.set()
 
         if threading.current_thread() is not threading.main_thread():
             yield

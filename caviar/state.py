@@ -62,11 +62,16 @@ class Plan:
     max_step: int | None = None
     retries: int = 1
     first: Sequence[Mapping[str, Any]] = ()
-    knobs: Sequence[str] = ()
-    """The params that may change while a trial trains."""
+    knobs: Sequence[str] | None = None
+    """The params that may change while a trial trains; None: those that `default_knobs` of the space has."""
     schedule: Timeline = ()
     """How params change in every trial."""
     keep_checkpoints: str = "last"
+
+    @property
+    def adjustable(self) -> tuple[str, ...]:
+        """The params that may change while a trial trains."""
+        return default_knobs(self.space) if self.knobs is None else tuple(self.knobs)
 
     @classmethod
     def of(
@@ -92,7 +97,7 @@ def _since(declaration: Mapping[str, Any]) -> dict[str, Any]:
     """What the first version of sweep.json did not have, or the plan did not need."""
     knobs = declaration.get("knobs")
     return {
-        "knobs": default_knobs(Space.from_dict(declaration["space"])) if knobs is None else tuple(knobs),
+        "knobs": None if knobs is None else tuple(knobs),
         "schedule": tuple((step, changes) for step, changes in declaration.get("schedule") or ()),
         "keep_checkpoints": declaration.get("keep_checkpoints", "last"),
     }
@@ -301,8 +306,8 @@ class SweepState:
     def _decided(self, event: Decided) -> None:
         trial, rung = event.trial, event.rung
         record = self.active[trial]
-        if not record.by_hand:
-            self.judge.observe(trial, rung, self.loss(event.value))
+        observe = self.judge.observe_alone if record.by_hand else self.judge.observe
+        observe(trial, rung, self.loss(event.value))
         record.step = event.step
         record.rung = rung
         record.next_rung = self.judge.rung_after(trial, rung)
@@ -477,8 +482,8 @@ def changed(plan: Plan, changes: Mapping[str, Any]) -> Plan:
         plan = replace(plan, scheduler=schedulers.from_dict(changes["scheduler"]))
     if "sampler" in changes and changes["sampler"] != plan.sampler.to_dict():
         plan = replace(plan, sampler=samplers.from_dict(changes["sampler"]))
-    if "knobs" in changes and changes["knobs"] is not None:
-        plan = replace(plan, knobs=tuple(changes["knobs"]))
+    if "knobs" in changes:
+        plan = replace(plan, knobs=None if changes["knobs"] is None else tuple(changes["knobs"]))
     if "schedule" in changes:
         plan = replace(plan, schedule=tuple((step, new) for step, new in changes["schedule"] or ()))
     names = ("seed", "retries", "keep_checkpoints")

@@ -121,7 +121,7 @@ class Steering:
     ) -> Output:
         current = self._current(trial, asked)
         plan = self._state.plan
-        new = resolve(plan.space, plan.knobs, current, wanted=args["changes"], force=args["force"])
+        new = resolve(plan.space, plan.adjustable, current, wanted=args["changes"], force=args["force"])
         if args["dry_run"]:
             return [self._answer(command, f"would set {told(current, new)}", now_us)]
         wanted = _Wanted(command, new, args["by"], args["note"])
@@ -253,7 +253,7 @@ class Steering:
         plan, step = self._state.plan, target[1]
         kept = [(at, changes) for at, changes in trial.adjustments if at <= step]
         there = self._state.params_with(trial, kept, step + 1)
-        return resolve(plan.space, plan.knobs, there, wanted=way_back.changes, force=way_back.force)
+        return resolve(plan.space, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
 
     # --- a trial's life ------------------------------------------------------------------------------
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, default_knobs
+from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
@@ -28,12 +29,19 @@ from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
+from caviar.schedulers.by_hand import ByHand
 from caviar.space import Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
+
+if TYPE_CHECKING:
+    from caviar.panda.live_run import LiveRun
+    from caviar.panda.rule_hand import RuleHand
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,108 @@ class Sweep:
         go_on(commission, how)
         return load(commission.folder.path)
 
+    def panda(
+        self,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        rules: Sequence[Any] = (),
+        schedule: Mapping[int, Mapping[str, Any]] | None = None,
+        checkpoint_every: int | None = None,
+        max_step: int | None = None,
+        resume: bool = False,
+        allow_change: bool = False,
+        take_over: bool = False,
+        on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
+        background: bool = True,
+    ) -> LiveRun:
+        """Train one trial, live: a person or rules change its params while it trains, pause it, roll it back.
+
+        ``params``: its params; those that are not given are the middle of their scale, which is logged.
+        ``rules``: from `caviar.rules`, or functions from what a rule sees to changes; the trial waits for them
+        at every report of the metric. ``schedule``: changes by step; or that of another run, `LiveRun.schedule`,
+        which it then repeats. ``checkpoint_every``, ``max_step``: instead of this Sweep's. Of its checkpoints
+        the newest three are kept, the best, those before adjustments, and some that are spread over the whole
+        way.
+
+        Returns once the trial trains, and the run goes on in the background of this process; with ``background``
+        false, once it has ended. The rest is as in `run`.
+        """
+        from caviar.panda.driver import Driver
+        from caviar.panda.live_run import LiveRun
+        from caviar.panda.schedule import RunSchedule
+
+        if isinstance(schedule, RunSchedule):
+            params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
+        alone, hand = self._alone(params or {}, rules, schedule, checkpoint_every, max_step)
+        commission = alone._commission(path, executor, on_event, source)
+        told = {"rules": [] if hand is None else hand.declared()}
+        commission = dataclasses.replace(
+            commission, declaration={**commission.declaration, "panda": told}, hand=hand
+        )
+        how = Continuation(allow_change=allow_change, take_over=take_over, source=source)
+
+        def drive(commission: Commission) -> None:
+            if resume and commission.folder.exists():
+                go_on(commission, how)
+            else:
+                start(commission)
+
+        if not background:
+            drive(commission)
+            return LiveRun(commission.folder.path)
+        driver = Driver(
+            lambda own: drive(dataclasses.replace(commission, on_event=own.observe, interrupt=own.interrupt)),
+            on_event=on_event,
+        )
+        driver.begin()
+        run = LiveRun(commission.folder.path, driver=driver)
+        run.until_recorded()
+        return run
+
+    def _alone(
+        self,
+        params: Mapping[str, Any],
+        rules: Sequence[Any],
+        schedule: Mapping[int, Mapping[str, Any]] | None,
+        checkpoint_every: int | None,
+        max_step: int | None,
+    ) -> tuple[Sweep, RuleHand | None]:
+        """This Sweep with one trial that a hand watches over, and the hand."""
+        from caviar.panda.rule_hand import watching
+
+        begins_with = self.space.middle(params)
+        missing = {
+            name: begins_with[name] for name in self.space.varying if name in begins_with and name not in params
+        }
+        if missing:
+            told = ", ".join(f"{name}={shown(value)}" for name, value in missing.items())
+            _log.warning("not given, so the middle of their scale: %s", told)
+        steps = self.max_step if max_step is None else max_step
+        watch = watching(
+            rules,
+            params=begins_with,
+            space=self.space,
+            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            metric=self.metric,
+            minimize=self.mode == "min",
+            max_step=steps,
+        )
+        alone = self.but(
+            trials=1,
+            first=[begins_with],
+            sampler=RandomSampler(),
+            scheduler=RunAll() if watch.hand is None else ByHand(watch.hand.every),
+            max_step=steps,
+            checkpoint_every=checkpoint_every or self.checkpoint_every,
+            keep_checkpoints="landmarks",
+            schedule=merged({} if self.schedule is None else self.schedule, watch.table, schedule or {}),
+            stop_on_nan=self.stop_on_nan and not watch.handles_non_finite,
+        )
+        return alone, watch.hand
+
     def _commission(
         self,
         path: str | Path,
@@ -241,7 +351,7 @@ class Sweep:
             max_step=self.max_step,
             retries=self.retries,
             first=self.first,
-            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            knobs=self.knobs,
             schedule=check_schedule(self.space, self.schedule or {}),
             keep_checkpoints=self.keep_checkpoints,
         )

@@ -30,6 +30,8 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "panda": "caviar.cli.panda",
+    "replay": "caviar.cli.panda",
     "set": "caviar.cli.steer",
     "pause": "caviar.cli.steer",
     "unpause": "caviar.cli.steer",

@@ -74,7 +74,7 @@ def what(event: Mapping[str, Any]) -> str:
 def _why(data: Mapping[str, Any]) -> str:
     """Who did it, and why as far as that was said: `` (by hand: too jumpy)``."""
     by = data.get("by") or BY_HAND
-    who = by if by == BY_HAND else f"by {by}"
+    who = by if by.startswith("by ") else f"by {by}"
     return f" ({who}: {_line(data['note'])})" if data.get("note") else f" ({who})"
 
 

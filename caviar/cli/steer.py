@@ -56,7 +56,7 @@ def set(  # noqa: A001 - the command's name
     NAME=VALUE sets a value; NAME*=, /=, += and -= change the current one. It takes effect at the trial's next step
     boundary, and the answer says at which.
     """
-    from caviar.cli.changes import parse_changes
+    from caviar.cli.settings import parse_changes
 
     args = {"changes": parse_changes(changes), "note": note, "dry_run": dry_run, "force": force}
     return ask(folder, "set", trial=trial, args=args, timeout_s=timeout_s, as_json=as_json)
@@ -120,7 +120,7 @@ def rollback(
     It goes back to its nearest checkpoint at or before that step; without one, to its beginning. With NAME=VALUE,
     as in `set`, it goes on with other params.
     """
-    from caviar.cli.changes import parse_changes
+    from caviar.cli.settings import parse_changes
 
     args = {"to_step": to_step, "changes": parse_changes(changes), "note": note, "force": force}
     return ask(folder, "rollback", trial=trial, args=args, timeout_s=timeout_s, as_json=as_json)

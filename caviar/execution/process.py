@@ -57,6 +57,10 @@ class PipeLink(Link):
         self._arrived = threading.Condition()
         """Guards what the supervisor sent: trials in hand, answers, stops."""
         self._trial: Trial | None = None
+        self._beginning: tuple[int, int] | None = None
+        """(trial, attempt) of which it was said that it begins; `setup` may take its time until it does."""
+        self._early: list[tuple[Any, ...]] = []
+        """What came for it meanwhile."""
         self._answered = False
         self._streams: tuple[TextIO, ...] | None = None
         """Our own stdout and stderr."""
@@ -113,6 +117,8 @@ class PipeLink(Link):
 
     def begin(self, launch: Launch) -> None:
         """A trial begins: say so at once, together with the end of the one before it."""
+        with self._arrived:
+            self._beginning, self._early = (launch.trial, launch.attempt), []
         self.take_output()
         with suppress(OSError):  # nobody keeps logs any more
             os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
@@ -129,8 +135,10 @@ class PipeLink(Link):
 
     def attend(self, trial: Trial | None) -> None:
         with self._arrived:
-            self._trial = trial
+            self._trial, self._beginning = trial, None
             if trial is not None:
+                for message in self._early:
+                    self._take_order(message)
                 reason = self._stopped_in_hand.pop((trial.id, trial.attempt), None)
                 if reason is not None:  # it came between `stopped_in_hand` and now
                     trial.stop(reason)
@@ -191,17 +199,25 @@ class PipeLink(Link):
                         self._trial.stop(reason)
                     else:
                         self._stopped_in_hand[trial, attempt] = reason
-                case (kind, trial, attempt, command, changes) if kind == ADJUST:
-                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
-                        self._trial.adjust(command, changes)
-                case (kind, trial, attempt, over) if kind == PAUSE:
-                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
-                        self._trial.pause(over=over)
+                case (kind, trial, attempt, *_) if kind in (ADJUST, PAUSE):
+                    if self._beginning == (trial, attempt):
+                        self._early.append(message)
+                    else:
+                        self._take_order(message)
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
                     with self._sending:  # past the outbox, whose last run is not ours to close
                         self._connection.send([(BACK, back)])
             self._arrived.notify_all()
+
+    def _take_order(self, message: tuple[Any, ...]) -> None:
+        kind, trial, attempt, *what = message
+        if self._trial is None or (self._trial.id, self._trial.attempt) != (trial, attempt):
+            return
+        if kind == ADJUST:
+            self._trial.adjust(*what)
+        else:
+            self._trial.pause(over=what[0])
 
 
 def scratch(job_file: str, pid: int) -> Path:

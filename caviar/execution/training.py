@@ -8,8 +8,9 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import time_ns
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +31,10 @@ from caviar.execution.wire import (
     Row,
     Run,
 )
-from caviar.messages import LAST_STEP, RESERVED_METRICS, Launch
+from caviar.messages import LAST_STEP, RESERVED_METRICS, Adjust, Launch, Pause
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or what one may use of it, is full."""
 
 
 class Link(ABC):
@@ -78,7 +82,6 @@ class Trial:
         "_asks",
         "_best",
         "_best_step",
-        "_changes",
         "_deferred",
         "_due_step",
         "_ending",
@@ -94,6 +97,7 @@ class Trial:
         "_names_here",
         "_names_known",
         "_next_rung",
+        "_orders",
         "_params",
         "_paused",
         "_restored_step",
@@ -104,7 +108,6 @@ class Trial:
         "_step",
         "_stop_reason",
         "_timeline",
-        "_unpaused",
         "_value",
         "_values",
     )
@@ -123,17 +126,15 @@ class Trial:
         """What is known to change, and from which step on."""
         self._due_step: float = launch.timeline[0][0] if launch.timeline else math.inf
         """The first step of the timeline."""
-        self._changes: deque[tuple[str, Mapping[str, Any]]] = deque()
-        """Adjustments (a command's id, and new values) that wait for a step boundary."""
+        self._orders: deque[Adjust | Pause] = deque()
+        """What it was told to do at a step boundary, in order."""
         self._paused = launch.paused
-        self._unpaused = False
-        """Whether it was paused or about to be, and is to go on."""
         self._asks = False
         """Whether the training function asks if a checkpoint is due."""
         self._asked = False
-        """Whether it did since there are changes."""
+        """Whether it did since there are orders."""
         self._deferred = False
-        """Whether the changes have waited for a step so that it could."""
+        """Whether the orders have waited for a step so that it could."""
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
         self._step = self._restored_step
         self._saved_step = self._restored_step
@@ -154,7 +155,7 @@ class Trial:
         self._ending: tuple[str, str | None] | None = None
         """(outcome, reason) once the trial has been told to end: every further report raises."""
         self._halted = launch.paused
-        """Whether any of these is set, or there are changes: the next step boundary looks closer."""
+        """Whether any of these is set, or there are orders: the next step boundary looks closer."""
         self._value: float | None = None
         self._best: float | None = None
         self._best_step: int | None = None
@@ -259,7 +260,7 @@ class Trial:
                 self._ask(step, value)
         if not self._seq & 4095:
             self._link.breathe()
-        if self._loop_step is None and (self._halted or step >= self._due_step - 1):
+        if self._loop_step is None and (self._halted or step >= self._due_step - 1) and step < self._max_step:
             self._boundary(step + 1)  # without a loop over `steps`, this is where one step ends
 
     @property
@@ -267,7 +268,7 @@ class Trial:
         """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps, and before the trial is
         adjusted or paused."""
         self._asks = True
-        if self._changes or self._paused:
+        if self._orders:
             self._asked = True
             return self._saved_step != self._step
         every = self._job.checkpoint_every
@@ -283,17 +284,24 @@ class Trial:
         step = self._step
         if not self._seq and not self._restored_step:
             raise MetricError("checkpoint(): report a step first; a checkpoint is of the last reported step")
+        given = False
         try:
-            with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
+            with self._draft(step) as folder:
+                given = True
                 yield folder
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not given or error.errno not in NO_ROOM:
                 raise
             self._saved_step = step  # not due again at once
-            self.log(f"[caviar: no room for the checkpoint of step {step}, which is dropped: {error.strerror}]")
-            return
-        self._saved_step = step
-        self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step, self._value))
+            with suppress(OSError):  # the log may lie on the same disk
+                self.log(
+                    f"[caviar: no room for the checkpoint of step {step}, which is dropped: {error.strerror}]"
+                )
+        else:
+            self._saved_step = step
+            self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step, self._value))
+        if self._orders and self._loop_step is None and step < self._max_step:
+            self._boundary(step + 1)  # they waited for it
 
     def log(self, text: str) -> None:
         """Write a line to the trial's log, beside what it prints."""
@@ -309,15 +317,12 @@ class Trial:
     def adjust(self, command: str, changes: Mapping[str, Any]) -> None:
         """Change these params at the next step boundary, and tell that ``command`` is done. Safe from another
         thread."""
-        self._changes.append((command, changes))
+        self._orders.append(Adjust(self.id, self.attempt, command, changes))
         self._halted = True
 
     def pause(self, *, over: bool = False) -> None:
         """Wait at the next step boundary; ``over``: go on. Safe from another thread."""
-        if over:
-            self._unpaused, self._paused = True, False
-        else:
-            self._paused = True
+        self._orders.append(Pause(self.id, self.attempt, over))
         self._halted = True
 
     @property
@@ -350,38 +355,72 @@ class Trial:
 
     def _boundary(self, step: int) -> None:
         """Between two steps, before ``step`` is trained: do what it has been told to."""
+        self._halted = False  # first, as another thread may set it again
+        self._check_end()
+        self._keep_timeline(step)
+        saved = self._asked or self._saved_step == self._step
+        if self._orders and self._asks and not (saved or self._deferred):
+            self._deferred = self._halted = True  # there was no chance to save what it had before
+            return
         waits = False
         while True:
-            self._halted = False  # first, as another thread may set it again
-            self._check_end()
-            if (self._changes or self._paused) and self._asks and not (self._asked or self._deferred or waits):
-                self._deferred = self._halted = True  # there was no chance to save what it had before
-                break
-            self._take_changes(step)
-            if self._unpaused:
-                self._unpaused = waits = False
-                self._tell((UNPAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+            waits = self._obey(step) and waits  # paused anew after it went on: that is told again
             if not self._paused:
-                self._asked = self._deferred = False
                 break
             if not waits:
                 waits = True
                 self._tell((PAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
             self._link.wait(self)
+            self._halted = False
+            self._check_end()
+        self._asked = self._deferred = False
 
-    def _take_changes(self, step: int) -> None:
+    def _keep_timeline(self, step: int) -> None:
         while self._timeline and self._timeline[0][0] <= step:
             self._values.update(self._timeline.popleft()[1])
-        while self._changes:
-            command, changes = self._changes.popleft()
-            self._values.update(changes)
-            left = ((at, {k: v for k, v in each.items() if k not in changes}) for at, each in self._timeline)
-            self._timeline = deque((at, each) for at, each in left if each)
-            self._tell((APPLIED, time_ns() // 1000, self.id, self.attempt, step, command))
         self._due_step = self._timeline[0][0] if self._timeline else math.inf
+
+    def _obey(self, step: int) -> bool:
+        """Carry out all orders, in order. Returns whether it was paused throughout."""
+        throughout = self._paused
+        while self._orders:
+            order = self._orders.popleft()
+            if isinstance(order, Adjust):
+                self._adjust(order, step)
+            elif not order.over:
+                self._paused = True
+            else:
+                self._paused = throughout = False
+                self._tell((UNPAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+        return throughout
+
+    def _adjust(self, order: Adjust, step: int) -> None:
+        self._values.update(order.changes)
+        left = ((at, {k: v for k, v in each.items() if k not in order.changes}) for at, each in self._timeline)
+        self._timeline = deque((at, each) for at, each in left if each)
+        self._due_step = self._timeline[0][0] if self._timeline else math.inf
+        self._tell((APPLIED, time_ns() // 1000, self.id, self.attempt, step, order.command))
+
+    @contextmanager
+    def _draft(self, step: int) -> Iterator[Path]:
+        """A folder for a checkpoint; where not even that has room, one to be thrown away, so that the function
+        goes on as ever, and what was said when it ends."""
+        full: OSError | None = None
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._job.files.checkpoint(self.id, self.attempt, step))
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                full = error
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="caviar-")))
+            yield folder
+        if full is not None:
+            raise full
 
     def _check_end(self) -> None:
         if self._ending is not None:
+            self._halted = True
             raise TrialStopped(self._ending[1] or "the trial has reached max_step")
         if self._stop_reason is not None:
             self._end("stopped", self._stop_reason)

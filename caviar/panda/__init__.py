@@ -1,1 +1,1 @@
-"""Panda mode: watching over one model while it trains, and steering trials of a running sweep."""
+"""Panda mode: one live run, whose params a person or a rule changes while it trains."""

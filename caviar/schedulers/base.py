@@ -43,6 +43,10 @@ class Judge(ABC):
     def observe(self, trial: int, rung: int, loss: float) -> None:
         """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung."""
 
+    def observe_alone(self, trial: int, rung: int, loss: float) -> None:
+        """The same of a trial that was touched by hand: it counts for itself, and not among those that others are
+        compared with, from then on."""
+
     def extend(self, max_step: int | None) -> None:
         """Trials train up to this step from now on: rungs may follow those that there were. What was seen at a
         rung goes on to count."""

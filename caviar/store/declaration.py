@@ -20,9 +20,11 @@ def _is_text(value: object) -> bool:
 
 def _is_entry(value: object) -> bool:
     """Whether it says what changes from a step on."""
-    return (
-        isinstance(value, list) and len(value) == 2 and is_whole(value[0], least=1) and isinstance(value[1], dict)
-    )
+    if not (isinstance(value, list) and len(value) == 2 and is_whole(value[0], least=1)):
+        return False
+    from caviar.adjusting import is_change  # loads numpy, as below
+
+    return isinstance(value[1], dict) and all(map(is_change, value[1].values()))
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {

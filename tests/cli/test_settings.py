@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from caviar.cli.changes import parse_changes
+from caviar.cli.settings import parse_changes
 from caviar.errors import UsageError
 
 
@@ -16,6 +16,7 @@ from caviar.errors import UsageError
         ("hidden=64", "hidden", 64),
         ("nesterov=true", "nesterov", True),
         ("nesterov=false", "nesterov", False),
+        ("decay=null", "decay", None),
         ("optimizer=adam", "optimizer", "adam"),
         ("model=a_1", "model", "a_1"),
         ("model=1_000", "model", "1_000"),
