@@ -42,7 +42,7 @@ def what(event: Mapping[str, Any]) -> str:
         case "checkpointed":
             return f"step {step}"
         case "adjusted":
-            return f"from step {step} on: {told(data['old'], data['new'])}{_why(data)}"
+            return f"from step {step}: {told(data['old'], data['new'])}{_why(data)}"
         case "paused" | "unpaused":
             return f"after step {step}"
         case "rolled_back":

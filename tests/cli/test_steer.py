@@ -325,7 +325,7 @@ def test_events_in_words(invoke, live):
     lines = [line[25:] for line in invoke("events", live).stdout.splitlines()]
     wanted = [
         "command_received              set lr*=0.5 (too jumpy)",
-        f"adjusted          trial 0     from step {first} on: lr 0.1 -> 0.05 (by hand: too jumpy)",
+        f"adjusted          trial 0     from step {first}: lr 0.1 -> 0.05 (by hand: too jumpy)",
         f"command_answered              applied at step {first}: lr 0.1 -> 0.05",
         "command_received              pause (lunch)",
         f"paused            trial 0     after step {step}",
