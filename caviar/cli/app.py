@@ -34,7 +34,11 @@ COMMANDS = {
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
     "adopt": "caviar.cli.fork",
-    "stop": "caviar.cli.stop",
+    "set": "caviar.cli.steer",
+    "pause": "caviar.cli.steer",
+    "unpause": "caviar.cli.steer",
+    "rollback": "caviar.cli.steer",
+    "stop": "caviar.cli.steer",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

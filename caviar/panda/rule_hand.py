@@ -21,7 +21,8 @@ from caviar.messages import (
     RungReached,
     TrialStarted,
 )
-from caviar.panda.hand import Begun, Decision, Fired, Hand
+from caviar.panda.hand import Decision, Hand
+from caviar.panda.recorded import Begun, Fired
 from caviar.panda.rules import Change, OnNonFinite, Rule, Schedule, as_rule, from_dict, timetable
 from caviar.space import Float, Int, Space
 from caviar.store.tables import events_of
@@ -136,8 +137,8 @@ def watching(
 
 
 def recorded(told: Any, *, functions: Mapping[str, Any], where: str) -> list[Rule | Schedule]:
-    """The rules of a live run, as sweep.json has them; what it cannot have raises `UsageError`. ``functions``: those
-    that may be rules, by name."""
+    """The rules of a live run, as sweep.json has them; what it cannot have raises `UsageError`. ``functions``:
+    those that may be rules, by name."""
     rules = told.get("rules") if isinstance(told, Mapping) else None
     if not isinstance(rules, Sequence) or not all(isinstance(rule, Mapping) for rule in rules):
         raise UsageError(f"{where}/sweep.json: damaged: panda is {told!r:.80}, without a list of rules")
@@ -151,11 +152,12 @@ def _blocks(metrics: pa.Table) -> Iterator[Reports]:
     )
     for name in pc.unique(rows.column("metric").cast(pa.string())).to_pylist():
         own = rows.filter(pc.equal(rows.column("metric").cast(pa.string()), name))
-        whole = (
+        trial, attempt, seq, step, time_us = (
             own.column(column).cast(pa.int64()).to_numpy()
             for column in ("trial", "attempt", "seq", "step", "time")
         )
-        yield Reports((name,), *whole, own.column("value").to_numpy().reshape(-1, 1))
+        values = own.column("value").to_numpy().reshape(-1, 1)
+        yield Reports((name,), trial=trial, attempt=attempt, seq=seq, step=step, time_us=time_us, values=values)
 
 
 def _begun(told: Sequence[Recorded]) -> Iterator[Begun]:
