@@ -203,7 +203,8 @@ def _recall(
     state = history.state
     metrics = reader.reports_of(state.active)
     if commission.hand is not None:
-        commission.hand.recall(metrics, events)
+        seen_so_far = metrics if follow is None else reader.reports_of({*state.active, follow})
+        commission.hand.recall(seen_so_far, events)
     extension = _extension(commission, how, change, state=state)
     first = state.sampled if change.new_stage else state.stage_first
     check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)

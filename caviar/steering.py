@@ -201,10 +201,7 @@ class Steering:
     def _roll_back(
         self, command: str, trial: TrialRecord, asked: _Open, *, args: Mapping[str, Any], now_us: int
     ) -> Output:
-        if asked.way_back is not None:
-            raise UsageError(f"trial {trial.trial} is being rolled back already, to step {asked.way_back.to_step}")
-        if asked.bringing is not None:
-            raise UsageError(f"trial {trial.trial} is about to adopt what a fork of it came to")
+        _check_alone(trial, asked)
         way_back = _WayBack(command, args["to_step"], args["changes"], args["force"], args["by"], args["note"])
         self._changes_at(
             trial, self._target(trial, way_back.to_step), way_back
@@ -275,8 +272,7 @@ class Steering:
     # --- adoptions -----------------------------------------------------------------------------------
 
     def _adopt(self, event: CommandReceived, trial: TrialRecord, asked: _Open) -> Output:
-        if asked.way_back is not None or asked.bringing is not None:
-            raise UsageError(f"trial {trial.trial} is being rolled back already; try again")
+        _check_alone(trial, asked)
         asked.bringing = Bring(trial.trial, trial.attempt + 1, event)
         return [asked.bringing]
 
@@ -350,6 +346,14 @@ class Steering:
 
     def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
         return self._record(CommandAnswered(now_us, command, applied, text))
+
+
+def _check_alone(trial: TrialRecord, asked: _Open) -> None:
+    """Raise `UsageError` where the trial is about to go back already."""
+    if asked.way_back is not None:
+        raise UsageError(f"trial {trial.trial} is being rolled back already, to step {asked.way_back.to_step}")
+    if asked.bringing is not None:
+        raise UsageError(f"trial {trial.trial} is about to adopt what a fork of it came to")
 
 
 _PAST = {"set": "set", "pause": "paused", "unpause": "unpaused", "rollback": "rolled back"}

@@ -45,8 +45,8 @@ class Outcome:
 
     answer: CommandAnswered
     events: tuple[Recorded, ...]
-    """What was recorded in carrying it out, in order: `Adjusted`, `RolledBack`, `Adopted`. Not for pauses and stops,
-    which several commands may have asked for."""
+    """What was recorded in carrying it out, in order: `Adjusted`, `RolledBack`, `Adopted`. Not for pauses and
+    stops, which several commands may have asked for."""
 
 
 def ask(
