@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from caviar.adoption import way
+from caviar.difference import of_training
 from caviar.errors import UsageError
 from caviar.history import replay
 from caviar.origin import Origin, ahead, narrowed
+from caviar.schedulers import RunAll
+from caviar.schedulers.by_hand import ByHand
 from caviar.space import Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.declaration import check_complete
+from caviar.store.layout import SweepFolder
 from caviar.store.place import Place, Url, absolute, place
 from caviar.store.reader import Reader
 from caviar.trial import ORIGIN, Saved, TrialRecord
@@ -52,6 +56,9 @@ def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | No
         known = f"it has the trials 0 to {state.sampled - 1}" if state.sampled else "it has none yet"
         raise UsageError(f"{where}: there is no trial {trial}; {known}")
     saved = _nearest(place(path), record, at_step)
+    if at_step is not None and saved.step != at_step:
+        told = "%s: trial %d has no checkpoint of step %d: the one of step %d is taken"
+        _log.warning(told, path, trial, at_step, saved.step)
     kept = [(step, changes) for step, changes in record.adjustments if step <= saved.step]
     origin = Origin(
         path=_whole(place(path)),
@@ -98,45 +105,77 @@ def fork_path(path: str | os.PathLike[str], step: int) -> Place:
     return place(f"{own}-fork-{step}")
 
 
-def fork_of(
-    begin: Beginning, given: Space, *, vary: Collection[str], trials: int, max_step: int | None
+def forked(
+    path: str | os.PathLike[str],
+    sweep: Mapping[str, Any],
+    *,
+    trial: int,
+    at_step: int | None,
+    vary: Sequence[str],
+    trials: int | None,
+    max_step: int | None,
+    allow_change: bool,
 ) -> dict[str, Any]:
-    """What makes a Sweep the one whose trials go on from there, differing by the params ``vary`` alone: arguments
-    of `Sweep`. Where none vary, the space stays as it is. ``given``: the space of the Sweep; it counts where the
-    other sweep is a fork itself, in which little varies. ``max_step``: None is that of the other sweep.
+    """What makes a Sweep, by its declaration, the one whose trials go on from a trial of the sweep in ``path``:
+    arguments of `Sweep`, as `Sweep.forked` has them. Where nothing varies, the space stays as it is.
 
-    Raises `UsageError` where these params cannot vary, or nothing is left to train.
+    Raises `UsageError` as that says.
     """
+    if not isinstance(vary, Sequence) or isinstance(vary, str):
+        raise UsageError(f"Sweep.forked(vary={vary!r:.80}): needs a list of names of params")
+    begin = beginning(path, trial=trial, at_step=at_step)
+    told = of_training(begin.declaration, sweep)
+    if told and not allow_change:
+        raise UsageError(
+            f"{path}: this Sweep does not train as that one: {'; '.join(told)} (--allow-change, in Python "
+            "allow_change=True, goes on from it all the same)"
+        )
     origin = replace(begin.origin, vary=tuple(vary))
     limit = begin.declaration["max_step"] if max_step is None else max_step
     origin.check_limit(limit)
     space = begin.space
-    if begin.declaration.get("origin") is not None:
-        space = Space({**space, **given})
+    if begin.declaration.get("origin") is not None:  # a fork itself, in which little varies
+        space = Space({**space, **Space.from_dict(sweep["space"])})
     if vary:
         space = narrowed(space, origin.params, vary=vary)
-    schedule = {
-        step: new
-        for step, changes in begin.schedule.items()
-        if (new := {name: value for name, value in changes.items() if name in space})
-    }
     knobs = begin.declaration.get("knobs")
-    return {
+    arguments = {
         "space": space,
-        "trials": trials,
+        "trials": (8 if vary else 1) if trials is None else trials,
         "max_step": limit,
         "first": (),
-        "schedule": schedule,
+        "schedule": _within(begin.schedule, space),
         "knobs": None if knobs is None else [name for name in knobs if name in space],
+        "checkpoint_every": begin.declaration.get("checkpoint_every") or sweep["checkpoint_every"],
         "keep_checkpoints": "last",
         "origin": origin,
     }
+    if sweep["scheduler"]["name"] == ByHand.name:
+        arguments["scheduler"] = RunAll()
+    return arguments
+
+
+def _within(schedule: Mapping[int, Mapping[str, Any]], space: Space) -> dict[int, dict[str, Any]]:
+    """What a schedule says of params that exist."""
+    left = {step: {name: value for name, value in new.items() if name in space} for step, new in schedule.items()}
+    return {step: new for step, new in left.items() if new}
 
 
 def again(path: str | os.PathLike[str], declaration: Mapping[str, Any]) -> Origin:
     """The origin of a fork, for another sweep that is to begin as that one did: from its own copy."""
     origin = Origin.from_dict(declaration["origin"])
     return replace(origin, path=_whole(place(path)), created_us=declaration["created_us"], trial=0, attempt=None)
+
+
+def as_in(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What makes a Sweep the one that a folder declares, where that is a fork: arguments of `Sweep`. What makes it
+    one stands there alone. Nothing where it is none, or there is no sweep."""
+    folder = SweepFolder(place(path))
+    if not folder.exists() or folder.declaration().get("origin") is None:
+        return {}
+    reader = Reader(folder.path, metrics=False)
+    reader.refresh()
+    return as_declared(reader.declaration)
 
 
 def as_declared(declaration: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,16 +20,15 @@ from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
-from caviar.origin import Origin
 from caviar.runner import Hand, Observer, Runner
 from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.declaration import check_complete
+from caviar.store.dowry import bring_again, brought
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, wall_clock_us
-from caviar.store.place import place
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 from caviar.store.tables import events_of, join
@@ -88,7 +86,10 @@ def start(commission: Commission) -> None:
     try:
         executor.start(commission.job, starting)
         recorder = Recorder.create(
-            folder, commission.declaration, now_us=wall_clock_us, dowry=lambda: _dowry(commission)
+            folder,
+            commission.declaration,
+            now_us=wall_clock_us,
+            dowry=lambda: brought(commission.files, commission.plan.origin),
         )
         runner = _runner(commission, controller, recorder=recorder)
         starting.deliver = runner.deliver
@@ -126,7 +127,7 @@ def go_on(commission: Commission, how: Continuation) -> None:
     recorder = Recorder.open(folder, now_us=wall_clock_us, take_over=how.take_over)
     starting = _Relay()
     try:
-        _bring_again(commission.files, plan)
+        bring_again(commission.files, plan.origin)
         controller, resumption = _recall(commission, plan, how, change, reader=reader, seen=seen)
         del seen  # it grows with the sweep, and this lasts as long as that
         commission.executor.start(_job(commission.job, controller.state, resumption), starting)
@@ -144,36 +145,6 @@ def go_on(commission: Commission, how: Continuation) -> None:
         runner.run(resumption)
     finally:
         commission.executor.close()
-
-
-@contextmanager
-def _dowry(commission: Commission) -> Iterator[None]:
-    """Bring what a new sweep begins from, if that is a checkpoint of another."""
-    origin = commission.plan.origin
-    if origin is None:
-        yield
-    else:
-        with _brought(commission.files, origin):
-            yield
-
-
-@contextmanager
-def _brought(files: CheckpointFiles, origin: Origin) -> Iterator[None]:
-    with files.checkpoint(origin.trial, ORIGIN, origin.step) as draft:
-        CheckpointFiles.of(place(origin.path)).copy(origin.trial, origin.saved, draft)
-        yield
-
-
-def _bring_again(files: CheckpointFiles, plan: Plan) -> None:
-    """The first driver may have gone before it had brought what trials begin from; nothing has begun then."""
-    origin = plan.origin
-    if origin is None or (damage := files.damage(origin.trial, (ORIGIN, origin.step))) is None:
-        return
-    try:
-        with _brought(files, origin):
-            pass
-    except (FolderError, FileNotFoundError) as error:
-        raise FolderError(f"{damage}; its trials begin from it, and it cannot be had again: {error}") from None
 
 
 def _close_after(folder: SweepFolder) -> None:

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import caviar
 from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
-from caviar.difference import of_training
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
-from caviar.forking import as_declared, beginning, fork_of
+from caviar.forking import as_in, forked
 from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
@@ -38,7 +37,6 @@ from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.place import place
-from caviar.store.reader import Reader
 from caviar.trial import MAX_TRIALS
 
 if TYPE_CHECKING:
@@ -240,31 +238,22 @@ class Sweep:
         Raises `UsageError` where there is no such trial or checkpoint, where a param cannot vary, and where the
         training function is not the one that the other sweep has, unless ``allow_change``.
         """
-        begin = beginning(path, trial=trial, at_step=at_step)
-        told = of_training(begin.declaration, self.declaration(""))
-        if told and not allow_change:
-            raise UsageError(
-                f"{path}: this Sweep does not train as that one: {'; '.join(told)} (--allow-change, in Python "
-                "allow_change=True, goes on from it all the same)"
-            )
-        names = isinstance(vary, Sequence) and not isinstance(vary, str)
-        _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
-        count = (8 if vary else 1) if trials is None else trials
         return self.but(
-            **fork_of(begin, self.space, vary=vary, trials=count, max_step=max_step),
-            scheduler=RunAll() if isinstance(self.scheduler, ByHand) else self.scheduler,
-            checkpoint_every=begin.declaration.get("checkpoint_every") or self.checkpoint_every,
+            **forked(
+                path,
+                self.declaration(""),
+                trial=trial,
+                at_step=at_step,
+                vary=vary,
+                trials=trials,
+                max_step=max_step,
+                allow_change=allow_change,
+            )
         )
 
     def _as_in(self, path: str | Path) -> Sweep:
-        """This Sweep as it is declared in an existing folder, where that is a fork: what makes it one stands there
-        alone."""
-        folder = SweepFolder(place(path))
-        if self.origin is not None or not folder.exists() or folder.declaration().get("origin") is None:
-            return self
-        reader = Reader(folder.path, metrics=False)
-        reader.refresh()
-        return self.but(**as_declared(reader.declaration))
+        """This Sweep as it is declared in an existing folder, where that is a fork."""
+        return self if self.origin is not None else self.but(**as_in(path))
 
     def panda(
         self,

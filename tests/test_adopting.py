@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def tmp_path(memory: Path | None) -> Iterator[Path]:
         yield Path(path)
 
 
-def ended(path: Path, **changes: Any) -> LiveRun:
+def ended(path: Path | str, **changes: Any) -> LiveRun:
     """A live run that has come to its end."""
     arguments: dict[str, Any] = {"params": BEGINS, "checkpoint_every": 4, **changes}
     return sweep().panda(path, caviar.Inline(), background=False, **arguments)
@@ -495,3 +496,56 @@ def test_so_it_is_with_one_that_is_under_way(tmp_path: Path, monkeypatch: pytest
     assert {*how} == {False, True}
     assert curve(run) == {step: after[step] for step in curve(run)}
     sound(run.path)
+
+
+# --- elsewhere ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+def test_on_ray_the_run_and_its_fork_train_side_by_side(ray_cluster: None, tmp_path: Path) -> None:
+    declared = caviar.Sweep(slowly, SPACE, metric="loss", trials=1, max_step=10_000, checkpoint_every=4)
+    run = declared.panda(tmp_path / "live", caviar.Ray(workers=1), params=BEGINS)
+    try:
+        step = pinned(run)
+        result = run.fork(executor=caviar.Ray(workers=2), at_step=step, vary=["lr"], trials=4, max_step=step + 12)
+        assert result.path == tmp_path / f"live-fork-{step}"
+        assert result.counts() == {"completed": 4}
+        assert run.status == "running"
+        text = run.adopt(result.path, timeout_s=60)
+        best = result.params_of(result.best.trial)["lr"]
+        assert text.startswith(f"adopted trial {result.best.trial} of live-fork-{step}: lr 0.05 -> {best:.6g}, on")
+        changed = run.set(lr=0.02).step
+        assert changed is not None
+        assert changed > step
+    finally:
+        run.stop()
+        run.wait()
+    assert curve(run) == by_hand({1: BEGINS, step + 1: {"lr": best}, changed: {"lr": 0.02}}, run.step)
+    sound(run.path)
+
+
+def slowly(trial: caviar.Trial) -> None:
+    x, velocity = 5.0, 0.0
+    if trial.restored:
+        x, velocity = (float(word) for word in (trial.restored / "state").read_text().split())
+    for _ in trial.steps():
+        time.sleep(0.005)
+        velocity = trial.params["momentum"] * velocity - 0.1 * trial.params["lr"] * x
+        x += velocity
+        trial.report(loss=x * x)
+        if trial.checkpoint_due:
+            with trial.checkpoint() as folder:
+                (folder / "state").write_text(f"{x!r} {velocity!r}")
+
+
+def test_all_of_it_may_lie_in_an_object_store(s3: str, tmp_path: Path) -> None:
+    run = ended(f"{s3}/live")
+    result = run.fork(None, caviar.Inline(), at_step=13, vary=["lr"], trials=2, max_step=22)
+    assert result.path == f"{s3}/live-fork-12"
+    sound(result.path)
+    run.adopt(result.path, trial=1)
+    again = ended(str(run.path), resume=True)
+    assert curve(again) == by_hand({1: BEGINS, 13: {"lr": result.params_of(1)["lr"]}}, 30)
+    sound(again.path)
+    beside = sweep().forked(run.path, at_step=9, vary=["momentum"], trials=1)
+    assert beside.run(tmp_path / "local", caviar.Inline()).counts() == {"completed": 1}
