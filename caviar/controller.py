@@ -493,10 +493,9 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
 
 def reopening(record: TrialRecord, now_us: int) -> TrialReopened:
     """A trial that has ended, from where it would go on."""
-    attempt: int | None
-    attempt, step = record.checkpoint or (None, 0)
-    if attempt == ORIGIN:
-        attempt = None
+    own = [(one.attempt, one.step) for one in record.checkpoints if one.attempt != ORIGIN]
+    step = record.checkpoint[1] if record.checkpoint else 0
     what = (record.stage, record.params, record.seed)
+    last = own[-1][0] if own else None
     again = (record.trial, record.attempt + 1, step)
-    return TrialReopened(now_us, *again, *what, attempt, record.rung, record.adjustments)
+    return TrialReopened(now_us, *again, *what, last, record.rung, record.adjustments, own[:-1])

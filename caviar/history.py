@@ -150,7 +150,7 @@ def _by_trial(events: Iterable[Recorded]) -> Mapping[int, list[Any]]:
 def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
     sampled: TrialSampled | TrialReopened | None = None
     end: TrialEnded | None = None
-    checkpoint: tuple[int, int] | None = None
+    saved: list[tuple[int, int]] = []
     rung: int | None = None
     adjustments: list[tuple[int, Any]] = []
     for event in story:
@@ -159,25 +159,29 @@ def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
                 sampled, end = event, None
             case TrialReopened():
                 sampled, end, adjustments = event, None, [(step, new) for step, new in event.adjustments]
+                last = [] if event.checkpoint is None else [(event.checkpoint, event.step)]
+                saved = [*((attempt, step) for attempt, step in event.kept), *last]
             case Checkpointed():
-                checkpoint = (event.attempt, event.step)
+                here = (event.attempt, event.step)
+                gone = saved if event.superseded is None else [*map(tuple, event.superseded), here]
+                saved = [*(one for one in saved if one not in gone), here]
             case CheckpointLost():
-                checkpoint = None
+                saved = [one for one in saved if one != (event.attempt, event.step)]
             case Adjusted():
                 adjustments = with_adjustment(adjustments, event.step, event.new)
-            case RolledBack():  # to a checkpoint that may be superseded by now
+            case RolledBack():
                 adjustments = [(step, new) for step, new in adjustments if step <= event.step]
-                checkpoint = None if event.checkpoint is None else (event.checkpoint, event.step)
+                saved = [one for one in saved if one not in [*map(tuple, event.superseded)]]
             case Adopted():
-                checkpoint = (event.checkpoint, event.step)
+                saved.append((event.checkpoint, event.step))
             case Decided():
                 rung = event.rung
             case TrialEnded():
                 end = event
-    if sampled is None or end is None or checkpoint is None:
+    if sampled is None or end is None or not saved:
         return None
     if end.status != TrialState.COMPLETED.value or end.step != max_step:
         return None
-    attempt, step = checkpoint
+    attempt, step = saved[-1]
     what = (sampled.stage, sampled.params, sampled.seed)
-    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung, adjustments)
+    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung, adjustments, saved[:-1])

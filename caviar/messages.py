@@ -258,6 +258,8 @@ class TrialReopened(Recorded):
     rung: int | None = None
     adjustments: Sequence[Any] = ()
     """(step, {name: value}) of each adjustment up to here."""
+    kept: Sequence[Sequence[int]] = ()
+    """(attempt, step) of the checkpoints that it has before that one."""
     ended: str | None = None
     """As what it had ended; None: as completed, and without a checkpoint as stopped."""
 

@@ -311,6 +311,7 @@ class SweepState:
             step=event.step,
             checkpoints=[
                 *self._origin(),
+                *(Saved(attempt, step) for attempt, step in event.kept),
                 *([] if event.checkpoint is None else [Saved(event.checkpoint, event.step)]),
             ],
             adjustments=[(step, changes) for step, changes in event.adjustments],

@@ -208,7 +208,7 @@ def _check_saved(column: Sequence[Sequence[Any] | None]) -> None:
     for saved in column:
         for place in saved or ():
             if not isinstance(place, list) or len(place) != 2 or not all(map(is_whole, place)):
-                raise ValueError(f"superseded has {_shown(place)}, not an attempt and a step")
+                raise ValueError(f"a checkpoint is {_shown(place)}, not an attempt and a step")
 
 
 def _check_status(column: Sequence[str]) -> None:
@@ -272,6 +272,7 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "new": _check_params,
     "adjustments": _check_adjustments,
     "superseded": _check_saved,
+    "kept": _check_saved,
     "status": _check_status,
     "ended": _check_ended,
     "space": _check_space,
