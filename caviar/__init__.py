@@ -54,8 +54,8 @@ __all__ = [*sorted(_HOME), "spaces"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "spaces":
-        return importlib.import_module("caviar.spaces")
+    if name in ("spaces", "torch", "lightning"):
+        return importlib.import_module(f"caviar.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'caviar' has no attribute {name!r}")
