@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from caviar.execution import Resources as Resources
     from caviar.execution import Simulated as Simulated
     from caviar.execution.training import Trial as Trial
+    from caviar.panda.live_run import LiveRun as LiveRun
+    from caviar.panda.live_run import attach as attach
     from caviar.samplers import GridSampler as GridSampler
     from caviar.samplers import RandomSampler as RandomSampler
     from caviar.samplers import SobolSampler as SobolSampler
@@ -43,6 +45,7 @@ _HOMES = {
     "caviar.errors": ("CaviarError", "MetricError", "SpaceError", "TrialStopped", "UsageError"),
     "caviar.execution": ("Inline", "Ray", "Resources", "Simulated"),
     "caviar.execution.training": ("Trial",),
+    "caviar.panda.live_run": ("LiveRun", "attach"),
     "caviar.samplers": ("GridSampler", "RandomSampler", "SobolSampler"),
     "caviar.schedulers": ("Asha", "Hyperband", "MedianStop", "Patience", "RunAll"),
     "caviar.space": ("Choice", "Float", "Int", "Space"),

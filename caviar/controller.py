@@ -10,13 +10,17 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+from caviar.adjusting import Timeline
 from caviar.errors import UsageError
 from caviar.extension import check, requested, told
 from caviar.faults import FaultStreak
+from caviar.keeping import superseded
 from caviar.messages import (
+    BY_HAND,
     Answer,
+    Applied,
     AttemptEnded,
     AttemptFailed,
     AttemptLost,
@@ -33,6 +37,7 @@ from caviar.messages import (
     Extension,
     ExtensionRequested,
     Launch,
+    Paused,
     ProcessReplaced,
     Recorded,
     RoomOffered,
@@ -47,11 +52,13 @@ from caviar.messages import (
     TrialReopened,
     TrialSampled,
     TrialStarted,
+    Unpaused,
     WorkerLost,
 )
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
-from caviar.trial import TrialRecord, TrialState
+from caviar.steering import COMMANDS, Steering
+from caviar.trial import Params, Saved, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
 """A trial that lost its worker or node more often than this has failed."""
@@ -61,9 +68,6 @@ RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
 
 DONE = "done"
 """The reason of a sweep's end where every trial came to its own."""
-
-BY_HAND = "by hand"
-"""The reason of what a person stopped."""
 
 Output = list[Recorded | Command]
 
@@ -101,6 +105,7 @@ class Controller:
     def __init__(self, plan: Plan, state: SweepState | None = None) -> None:
         """``state``: that of a sweep which is gone on with; None: a new sweep's."""
         self.state = state or SweepState(plan)
+        self.steering = Steering(self.state, self._record, waits=self._waits)
         self._waiting: deque[int] = deque()
         """Pending trials that the executor does not have; not part of the record."""
         self._delayed: list[tuple[int, int]] = []
@@ -114,6 +119,9 @@ class Controller:
             RoomOffered: self._room_offered,
             TrialStarted: self._trial_started,
             RungReached: self._rung_reached,
+            Applied: self._steered(self.steering.applied),
+            Paused: self._steered(self.steering.paused),
+            Unpaused: self._steered(self.steering.unpaused),
             Checkpointed: self._checkpointed,
             AttemptEnded: self._attempt_ended,
             WorkerLost: self._passed_on,
@@ -203,24 +211,39 @@ class Controller:
 
     def _launch(self, record: TrialRecord) -> Launch:
         self._limits[record.trial] = self.state.plan.max_step
+        params: Params = record.params
+        timeline: Timeline = ()
+        if record.adjustments or self.state.plan.schedule:
+            params, timeline = self.state.params_at(record, record.step + 1)
         return Launch(
             record.trial,
             record.attempt,
-            record.params,
+            params,
             record.seed,
             record.next_rung,
             record.checkpoint,
             self.state.plan.max_step,
+            timeline,
+            record.paused,
         )
 
     def _trial_started(self, event: TrialStarted, now_us: int) -> Output:
         record = self.state.current(event.trial, event.attempt)
         if record is None:
             return []
-        output: Output = [self._record(event)]
+        output: Output = [self._record(event), *self.steering.begins(record)]
         if record.stop_reason is not None:  # ordered while it was on its way
             output.append(Stop(record.trial, record.attempt, record.stop_reason))
         return output
+
+    def _steered(self, handler: Callable[[Any, TrialRecord, int], Output]) -> Callable[[Any, int], Output]:
+        """A handler of what a trial did as it was told to."""
+
+        def handle(event: Applied | Paused | Unpaused, now_us: int) -> Output:
+            record = self.state.current(event.trial, event.attempt)
+            return [] if record is None else handler(event, record, now_us)
+
+        return handle
 
     def _rung_reached(self, event: RungReached, now_us: int) -> Output:
         record = self.state.current(event.trial, event.attempt)
@@ -229,9 +252,13 @@ class Controller:
         output: Output = []
         trial, attempt, step, value = event.trial, event.attempt, event.step, event.value
         loss = self.state.loss(value)
-        rung = record.next_rung
+        judge, next_rung = self.state.judge, record.next_rung
+        if not judge.recorded:
+            stopping = record.stop_reason is not None
+            return [Answer(trial, attempt, stopping, judge.rung_after(trial, step), record.stop_reason)]
+        rung = next_rung
         while rung is not None and step >= rung and record.stop_reason is None:
-            verdict = self.state.judge.decide(trial, rung, loss)
+            verdict = judge.decide(trial, rung, loss)
             output.append(self._record(Decided(now_us, trial, attempt, step, rung, value, verdict.value)))
             rung = record.next_rung
         stop = record.stop_reason is not None
@@ -239,15 +266,24 @@ class Controller:
         return output
 
     def _checkpointed(self, event: Checkpointed, now_us: int) -> Output:
-        if self.state.current(event.trial, event.attempt) is None:
+        record = self.state.current(event.trial, event.attempt)
+        if record is None:
             return []
-        return [self._record(event)]
+        plan = self.state.plan
+        here = Saved(event.attempt, event.step, event.value)
+        saved = [one for one in record.checkpoints if one[:2] != here[:2]]
+        adjusted = {step for step, _ in record.adjustments}
+        gone = superseded([*saved, here], plan.keep_checkpoints, adjusted=adjusted, minimize=plan.minimize)
+        return [self._record(replace(event, superseded=gone))]
 
     def _attempt_ended(self, event: AttemptEnded, now_us: int) -> Output:
         record = self.state.current(event.trial, event.attempt)
         if record is None:
             return []
         reason = event.reason
+        if self.steering.rolls_back(event.trial) and record.stop_reason is None:
+            self._waiting.appendleft(event.trial)
+            return self.steering.ended(event, record, now_us)
         if event.outcome == "returned":
             status = TrialState.COMPLETED
         elif (
@@ -295,11 +331,10 @@ class Controller:
 
     def _end(self, event: TrialEnded, now_us: int) -> Output:
         output: Output = [self._record(event)]
+        text = f"trial {event.trial} {event.status} at step {event.step}"
         if self._unanswered:
-            output += self._answers(
-                event.trial, f"trial {event.trial} {event.status} at step {event.step}", now_us
-            )
-        return output
+            output += self._answers(event.trial, text, now_us)
+        return output + self.steering.over(event.trial, text, now_us)
 
     def _passed_on(self, event: WorkerLost | ProcessReplaced, now_us: int) -> Output:
         return [event]
@@ -309,21 +344,33 @@ class Controller:
 
     def _command_received(self, event: CommandReceived, now_us: int) -> Output:
         trial = event.trial
+        steers = event.command in COMMANDS
+        if steers and trial is None and self.state.plan.trials == 1:
+            trial = 0
         refusal: str | None = None
-        if event.command != "stop":
-            refusal = f"unknown command {event.command!r}: this driver knows stop and extend"
+        if event.command != "stop" and not steers:
+            known = ", ".join(("stop", "extend", *COMMANDS))
+            refusal = f"unknown command {event.command!r:.60}: this driver knows {known}"
         elif self.state.ended:
             refusal = "the sweep has ended"
+        elif steers and trial is None:
+            refusal = f"{event.command}: name the trial, one of {self.state.plan.trials} (--trial N)"
         elif trial is not None and not 0 <= trial < self.state.sampled:
             refusal = f"there is no trial {trial}: trials 0 to {self.state.sampled - 1} exist so far"
         elif trial is not None and self.state.state_of(trial).final:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
+        if refusal is None and steers:
+            try:
+                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us)]
+            except UsageError as error:
+                refusal = str(error)
         if refusal is not None:
             return [event, self._answer(event.id, refusal, now_us, applied=False)]
         self._unanswered.setdefault(trial, []).append(event.id)
+        reason = _reason(event.args)
         if trial is None:
-            return [event, *self._stop_all(BY_HAND, now_us)]
-        ordered = self._record(StopOrdered(now_us, trial, BY_HAND))
+            return [event, *self._stop_all(reason, now_us)]
+        ordered = self._record(StopOrdered(now_us, trial, reason))
         return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
 
     def _extension_requested(self, event: ExtensionRequested, now_us: int) -> Output:
@@ -377,6 +424,10 @@ class Controller:
             return [Stop(trial, attempt, reason or BY_HAND)]
         return self._end(TrialEnded(now_us, trial, attempt, record.step, TrialState.STOPPED.value, reason), now_us)
 
+    def _waits(self, trial: int) -> bool:
+        """Whether the executor does not have this pending trial."""
+        return trial in self._waiting or any(entry[1] == trial for entry in self._delayed)
+
     def _take_back(self, trial: int) -> bool:
         """Whether the trial waited here, as it does no more."""
         if trial in self._waiting:
@@ -409,6 +460,12 @@ class Controller:
         return ", ".join([*words, f"{never} never started"] if never else words)
 
 
+def _reason(args: Mapping[str, Any]) -> str:
+    """Why a command stops something: a rule says so itself."""
+    by, note = args.get("by"), args.get("note")
+    return f"{by}: {note}" if isinstance(by, str) and isinstance(note, str) and by != BY_HAND else BY_HAND
+
+
 def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
 
@@ -416,4 +473,5 @@ def _ids(event: AttemptEnded) -> tuple[int, int, int]:
 def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
     attempt, step = record.checkpoint or (None, 0)
     what = (record.stage, record.params, record.seed)
-    return TrialReopened(now_us, record.trial, record.attempt + 1, step, *what, attempt, record.rung)
+    again = (record.trial, record.attempt + 1, step)
+    return TrialReopened(now_us, *again, *what, attempt, record.rung, record.adjustments)

@@ -9,10 +9,10 @@ from typing import Any
 from caviar import fingerprint
 from caviar.errors import UsageError
 
-FREE = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s")
+FREE = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s", "knobs")
 """What may change at any time: no result depends on it."""
 
-JUDGED = ("metric", "mode", "scheduler", "stop_on_nan")
+JUDGED = ("metric", "mode", "scheduler", "schedule", "stop_on_nan")
 SAMPLED = ("space", "sampler", "seed")
 EXTENT = ("trials", "max_step")
 """Extensions change these without the file that declares the sweep; so what sweep.json said at first is no
@@ -43,6 +43,7 @@ def difference(now: Mapping[str, Any], wanted: Mapping[str, Any], *, first: Mapp
         raise UsageError("Sweep(first=...) has changed: a sweep keeps the settings that it began with")
     changes = {name: wanted[name] for name in FREE if now.get(name) != wanted[name]}
     told: list[str] = []
+    now = {"schedule": [], **now}  # earlier versions had none
     for name in JUDGED + SAMPLED + EXTENT:
         if now[name] == wanted[name] or (name in EXTENT and first[name] == wanted[name]):
             continue

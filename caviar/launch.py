@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
-from caviar.runner import Observer, Runner
+from caviar.runner import Hand, Observer, Runner
 from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
@@ -33,6 +34,13 @@ from caviar.store.tables import events_of, join
 _log = logging.getLogger(__name__)
 
 
+class RememberingHand(Hand, Protocol):
+    """A hand that finds its way in a run that is gone on with."""
+
+    def recall(self, metrics: pa.Table, events: pa.Table) -> None:
+        """Take in what was reported and recorded before this driver."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commission:
     """A sweep that is to be run, and who is to run it where."""
@@ -44,6 +52,9 @@ class Commission:
     job: Job
     executor: Executor
     on_event: Observer | None = None
+    hand: RememberingHand | None = None
+    interrupt: threading.Event | None = None
+    """Set by whoever wants the sweep interrupted, where it is run in a thread that gets no signals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +157,12 @@ def _recall(
 ) -> tuple[Controller, Resumption]:
     """The controller as the record has it, and what it is to begin with. ``seen``: the events that ``reader`` has
     read before the folder was ours."""
-    history = replay(plan, join([seen, reader.refresh().events], "events"), where=str(commission.folder))
+    events = join([seen, reader.refresh().events], "events")
+    history = replay(plan, events, where=str(commission.folder))
     state = history.state
     metrics = reader.reports_of(state.active)
+    if commission.hand is not None:
+        commission.hand.recall(metrics, events)
     extension = _extension(commission, how, change, state=state)
     first = state.sampled if change.new_stage else state.stage_first
     check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
@@ -231,10 +245,12 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         commission.executor,
         recorder=recorder,
         inbox=Inbox(commission.folder),
-        checkpoints=commission.files if declaration["keep_checkpoints"] == "last" else None,
+        checkpoints=commission.files,
         revivable=lambda: _revivable(commission, controller.state.plan.max_step),
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,
+        hand=commission.hand,
+        interrupt=commission.interrupt,
     )
 
 

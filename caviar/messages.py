@@ -24,6 +24,9 @@ LAST_STEP = 2**53
 RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
 """Names that no metric has: those of other columns."""
 
+BY_HAND = "by hand"
+"""The reason of what a person did."""
+
 SCRATCH = "CAVIAR_SCRATCH"
 """The environment variable that names a folder of this machine for what a process keeps while it lives."""
 
@@ -82,6 +85,18 @@ class RungReached(Event):
     attempt: int
     step: int
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(Event):
+    """A trial took an adjustment, the one of this command; ``step``: the first that it trains with it."""
+
+    kind: ClassVar[str] = "applied"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +256,68 @@ class TrialReopened(Recorded):
     seed: int
     checkpoint: int | None = None
     rung: int | None = None
+    adjustments: Sequence[Any] = ()
+    """(step, {name: value}) of each adjustment up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted(Recorded):
+    """Params of a running trial were changed; ``step``: the first that was trained with the new values."""
+
+    kind: ClassVar[str] = "adjusted"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    old: Params
+    new: Params
+    command: str | None = None
+    """The id of the command that asked for it."""
+    by: str = BY_HAND
+    """Who asked: a person, or the rule of this name."""
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Recorded):
+    """A trial waits after ``step``, the last that it reported, and keeps its slot."""
+
+    kind: ClassVar[str] = "paused"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaused(Recorded):
+    """A trial that waited trains on after ``step``."""
+
+    kind: ClassVar[str] = "unpaused"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack(Recorded):
+    """A trial goes back: its next attempt, ``attempt``, begins after ``step``, from the checkpoint that attempt
+    ``checkpoint`` wrote there (None: from its beginning, step 0). Adjustments after that step are dropped."""
+
+    kind: ClassVar[str] = "rolled_back"
+    time_us: int
+    trial: int
+    attempt: int
+    step: int
+    from_step: int
+    """The last step that the attempt before had reported."""
+    checkpoint: int | None = None
+    superseded: Sequence[Sequence[int]] = ()
+    """(attempt, step) of the checkpoints that are removed: those of the branch that was left."""
+    command: str | None = None
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +343,16 @@ class Checkpointed(Recorded):
     trial: int
     attempt: int
     step: int
+    value: float | None = None
+    """The metric as last reported before it."""
+    superseded: Sequence[Sequence[int]] | None = None
+    """(attempt, step) of the trial's checkpoints that this one makes superfluous; None: all before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLost(Recorded):
-    """A recorded checkpoint cannot be read any more: the trial starts from its beginning."""
+    """A recorded checkpoint cannot be read any more: the trial goes back to the one before it, or to its
+    beginning."""
 
     kind: ClassVar[str] = "checkpoint_lost"
     time_us: int
@@ -436,6 +518,31 @@ class Launch(Command):
     """(attempt, step) of the checkpoint to begin from."""
     max_step: int | None = None
     """The step at which it is complete; None: when its function returns."""
+    timeline: Sequence[tuple[int, Params]] = ()
+    """Changes of ``params`` that are known ahead, in order: from this step on it trains with these values."""
+    paused: bool = False
+    """Whether it is to wait before its first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust(Command):
+    """Change params of a running trial at its next step boundary. What ``Launch.timeline`` has for these names is
+    dropped."""
+
+    trial: int
+    attempt: int
+    command: str
+    """Its id, which comes back as `Applied`."""
+    changes: Params
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Command):
+    """Let a running trial wait at its next step boundary, or (``over``) train on."""
+
+    trial: int
+    attempt: int
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

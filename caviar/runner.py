@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Protocol
 
@@ -31,12 +32,14 @@ from caviar.messages import (
     ExtensionRequested,
     Recorded,
     Reports,
+    RolledBack,
     RoomOffered,
+    RungReached,
     StopRequested,
     SweepEnded,
-    TrialEnded,
     TrialReopened,
 )
+from caviar.trial import Params
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,16 @@ class Checkpoints(Protocol):
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None: ...
 
 
+class Hand(Protocol):
+    """Watches over a live run in place of a person: it sees what the driver sees, and speaks as a person does."""
+
+    def see(self, item: Recorded | Reports) -> None:
+        """Take what was reported, or recorded."""
+
+    def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:
+        """What it wants of a trial that waits for it, and was trained with these params."""
+
+
 class Runner:
     """Drives one sweep to its end."""
 
@@ -75,24 +88,26 @@ class Runner:
         revivable: Callable[[], Sequence[TrialReopened]] = tuple,
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
+        hand: Hand | None = None,
+        interrupt: threading.Event | None = None,
     ) -> None:
-        """``checkpoints``: where to discard a trial's older checkpoints; None keeps all. ``revivable``: what the
-        record says of completed trials that could train on. ``time_budget_s``: over all drivers."""
+        """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
+        what the record says of completed trials that could train on. ``time_budget_s``: over all drivers.
+        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
         self._inbox = inbox
         self._checkpoints = checkpoints
         self._revivable = revivable
-        self._newest: dict[int, tuple[int, int]] = {}
-        """The last committed checkpoint of trials that have not ended."""
         self._time_budget_s = time_budget_s
         self._observer = on_event
         self._deliveries = 0
         self._depth = 0
         """How many deliveries are being taken, each from within the one before."""
         self._inbox_at = 0.0
-        self._interrupted = False
+        self._hand = hand
+        self._interrupt = interrupt or threading.Event()
         self._draining = False
 
     def deliver(self, arrivals: Arrivals) -> int:
@@ -104,8 +119,11 @@ class Runner:
             self._commits.add_reports(arrivals.reports)
             for block in arrivals.reports:
                 self._show(block)
+            self._notice(arrivals.reports)
         now_us = self._executor.now_us()
         for event in arrivals.events:
+            if self._hand is not None and isinstance(event, RungReached):
+                self._ask(self._hand, event)
             self._handle(event, now_us)
         self._depth -= 1
         if self._depth == 0:  # a delivery may come from within another: both are whole now
@@ -148,8 +166,6 @@ class Runner:
             self._dispatch(controller.begin(started))
         else:
             self._dispatch(controller.resume(started, resumption))
-            found = ((trial, record.checkpoint) for trial, record in controller.state.active.items())
-            self._newest = {trial: checkpoint for trial, checkpoint in found if checkpoint is not None}
         left_s = None if self._time_budget_s is None else self._time_budget_s - (driven_s or 0.0)
         self._deadline = None if left_s is None else now_us + int(left_s * 1e6)
         self._keep_time()  # before anything is started in a sweep whose budget is spent
@@ -165,7 +181,7 @@ class Runner:
 
     def _turn(self) -> None:
         """What is due between two events: an interrupt, commands, the time budget, a commit."""
-        if self._interrupted:
+        if self._interrupt.is_set():
             raise KeyboardInterrupt
         now = time.monotonic()
         if now - self._inbox_at > INBOX_S:
@@ -203,6 +219,24 @@ class Runner:
         except (CaviarError, OSError) as error:
             return ExtensionRequested(command, unreadable=str(error))
 
+    def _notice(self, reports: Sequence[Reports]) -> None:
+        """What more than storing reports is good for, in a sweep where it is."""
+        if self._hand is not None:
+            for block in reports:
+                self._hand.see(block)
+        if self._controller.state.plan.schedule:  # a relative change depends on where the trial is
+            for block in reports:
+                for trial, step in dict(zip(block.trial.tolist(), block.step.tolist(), strict=True)).items():
+                    self._controller.steering.reached(trial, step)
+
+    def _ask(self, hand: Hand, event: RungReached) -> None:
+        """Let rules look at a trial that waits for it, and do what they want before it goes on."""
+        record = self._controller.state.current(event.trial, event.attempt)
+        if record is not None and record.stop_reason is None:
+            params, _ = self._controller.state.params_at(record, event.step)
+            for command in hand.judge(event, params):
+                self._obey(replace(command, time_us=self._executor.now_us()))
+
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))
 
@@ -213,6 +247,8 @@ class Runner:
             if isinstance(item, Command):
                 commands.append(item)
                 continue
+            if self._hand is not None:
+                self._hand.see(item)
             self._commits.add_event(item, soon=isinstance(item, CommandReceived | CommandAnswered | SweepEnded))
             self._show(item)
         if commands:
@@ -231,19 +267,9 @@ class Runner:
         """Remove what a durable event makes superfluous; on the writing thread."""
         if isinstance(event, CommandAnswered):
             self._inbox.done(event.id)
-        elif isinstance(event, Checkpointed):
-            self._keep_newest(event)
-        elif isinstance(event, TrialEnded):
-            self._newest.pop(event.trial, None)
-        elif isinstance(event, TrialReopened) and event.checkpoint is not None:
-            self._newest[event.trial] = (event.checkpoint, event.step)
-
-    def _keep_newest(self, event: Checkpointed) -> None:
-        older = self._newest.get(event.trial)
-        newest = (event.attempt, event.step)
-        self._newest[event.trial] = newest
-        if older is not None and older != newest and self._checkpoints is not None:
-            self._checkpoints.discard(event.trial, older)
+        elif isinstance(event, Checkpointed | RolledBack) and self._checkpoints is not None:
+            for attempt, step in event.superseded or ():
+                self._checkpoints.discard(event.trial, (attempt, step))
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -260,16 +286,16 @@ class Runner:
             self._finish(final=self._controller.ended)
 
     def _finish(self, *, final: bool) -> None:
-        self._commits.finish(final=final, gives_up=lambda: self._interrupted)
+        self._commits.finish(final=final, gives_up=self._interrupt.is_set)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """The first Ctrl-C or SIGTERM ends the loop at its next turn; the second one interrupts at once."""
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if self._interrupted:
+            if self._interrupt.is_set():
                 raise KeyboardInterrupt
-            self._interrupted = True
+            self._interrupt.set()
 
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from caviar import samplers, schedulers
+from caviar.adjusting import Timeline, default_knobs, effective, with_adjustment
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
+    Adjusted,
     AttemptFailed,
     AttemptLost,
     Checkpointed,
@@ -24,8 +26,10 @@ from caviar.messages import (
     DriverStarted,
     EventsLost,
     Extended,
+    Paused,
     Recorded,
     Repaired,
+    RolledBack,
     StageOpened,
     StopOrdered,
     SweepEnded,
@@ -34,11 +38,12 @@ from caviar.messages import (
     TrialReopened,
     TrialSampled,
     TrialStarted,
+    Unpaused,
 )
 from caviar.samplers.base import Proposer, Sampler
 from caviar.schedulers.base import Scheduler, Verdict
 from caviar.space import Space
-from caviar.trial import TrialRecord, TrialState
+from caviar.trial import Params, Saved, TrialRecord, TrialState
 
 _STATES = list(TrialState)
 _NUMBER = {state: number for number, state in enumerate(_STATES)}
@@ -57,6 +62,16 @@ class Plan:
     max_step: int | None = None
     retries: int = 1
     first: Sequence[Mapping[str, Any]] = ()
+    knobs: Sequence[str] | None = None
+    """The params that may change while a trial trains; None: those that `default_knobs` of the space has."""
+    schedule: Timeline = ()
+    """How params change in every trial."""
+    keep_checkpoints: str = "last"
+
+    @property
+    def adjustable(self) -> tuple[str, ...]:
+        """The params that may change while a trial trains."""
+        return default_knobs(self.space) if self.knobs is None else tuple(self.knobs)
 
     @classmethod
     def of(
@@ -74,7 +89,18 @@ class Plan:
             max_step=declaration["max_step"],
             retries=declaration["retries"],
             first=declaration["first"],
+            **_since(declaration),
         )
+
+
+def _since(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first version of sweep.json did not have, or the plan did not need."""
+    knobs = declaration.get("knobs")
+    return {
+        "knobs": None if knobs is None else tuple(knobs),
+        "schedule": tuple((step, changes) for step, changes in declaration.get("schedule") or ()),
+        "keep_checkpoints": declaration.get("keep_checkpoints", "last"),
+    }
 
 
 class SweepState:
@@ -116,6 +142,10 @@ class SweepState:
             TrialStarted: self._trial_started,
             TrialReopened: self._trial_reopened,
             Decided: self._decided,
+            Adjusted: self._adjusted,
+            Paused: self._paused,
+            Unpaused: self._unpaused,
+            RolledBack: self._rolled_back,
             Checkpointed: self._checkpointed,
             CheckpointLost: self._checkpoint_lost,
             AttemptFailed: self._attempt_failed,
@@ -163,6 +193,14 @@ class SweepState:
         """The trial, if it has not ended and this is its attempt."""
         record = self.active.get(trial)
         return record if record is not None and record.attempt == attempt else None
+
+    def params_at(self, record: TrialRecord, step: int) -> tuple[Params, Timeline]:
+        """The params with which a trial trains this step, and what is known to change after it."""
+        return effective(record.params, self.plan.schedule, record.adjustments, step=step)
+
+    def params_with(self, record: TrialRecord, adjustments: Timeline, step: int) -> Params:
+        """The same, had a trial had these adjustments."""
+        return effective(record.params, self.plan.schedule, adjustments, step=step)[0]
 
     def state_of(self, trial: int) -> TrialState:
         """The state of any trial that exists."""
@@ -257,7 +295,9 @@ class SweepState:
             attempt=event.attempt,
             rung=event.rung,
             step=event.step,
-            checkpoint=None if event.checkpoint is None else (event.checkpoint, event.step),
+            checkpoints=[] if event.checkpoint is None else [Saved(event.checkpoint, event.step)],
+            adjustments=[(step, changes) for step, changes in event.adjustments],
+            by_hand=bool(event.adjustments),
         )
         self.unbegun.pop(trial, None)
         self._move(record, TrialState.PENDING)
@@ -266,19 +306,56 @@ class SweepState:
     def _decided(self, event: Decided) -> None:
         trial, rung = event.trial, event.rung
         record = self.active[trial]
-        self.judge.observe(trial, rung, self.loss(event.value))
+        observe = self.judge.observe_alone if record.by_hand else self.judge.observe
+        observe(trial, rung, self.loss(event.value))
         record.step = event.step
         record.rung = rung
         record.next_rung = self.judge.rung_after(trial, rung)
         if event.decision == Verdict.STOP.value:
             record.stop_reason = f"{self.plan.scheduler.name}: rung {rung}"
 
+    def _adjusted(self, event: Adjusted) -> None:
+        record = self.active[event.trial]
+        record.adjustments = with_adjustment(record.adjustments, event.step, event.new)
+        record.by_hand = True
+
+    def _paused(self, event: Paused) -> None:
+        record = self.active[event.trial]
+        record.paused = record.by_hand = True
+        record.step = event.step
+        if record.state is not TrialState.PAUSED:
+            self._move(record, TrialState.PAUSED)
+
+    def _unpaused(self, event: Unpaused) -> None:
+        record = self.active[event.trial]
+        record.paused = False
+        if record.state is TrialState.PAUSED:
+            self._move(record, TrialState.RUNNING)
+
+    def _rolled_back(self, event: RolledBack) -> None:
+        record = self.active[event.trial]
+        gone = {(attempt, step) for attempt, step in event.superseded}
+        record.checkpoints = [one for one in record.checkpoints if (one.attempt, one.step) not in gone]
+        record.adjustments = [(step, changes) for step, changes in record.adjustments if step <= event.step]
+        record.by_hand = True
+        self._retry(record, attempt=event.attempt)
+
     def _checkpointed(self, event: Checkpointed) -> None:
-        self.active[event.trial].checkpoint = (event.attempt, event.step)
+        record = self.active[event.trial]
+        gone = None if event.superseded is None else {(attempt, step) for attempt, step in event.superseded}
+        here = (event.attempt, event.step)
+        kept = [
+            one
+            for one in record.checkpoints
+            if gone is not None and (one.attempt, one.step) not in gone and (one.attempt, one.step) != here
+        ]
+        record.checkpoints = [*kept, Saved(*here, event.value)]
 
     def _checkpoint_lost(self, event: CheckpointLost) -> None:
         record = self.active[event.trial]
-        record.checkpoint, record.step = None, 0
+        lost = (event.attempt, event.step)
+        record.checkpoints = [one for one in record.checkpoints if (one.attempt, one.step) != lost]
+        record.step = record.checkpoint[1] if record.checkpoint else 0
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
         record = self.active[event.trial]
@@ -290,8 +367,8 @@ class SweepState:
         record.losses += 1
         self._retry(record)
 
-    def _retry(self, record: TrialRecord) -> None:
-        record.attempt += 1
+    def _retry(self, record: TrialRecord, *, attempt: int | None = None) -> None:
+        record.attempt = record.attempt + 1 if attempt is None else attempt
         record.step = record.checkpoint[1] if record.checkpoint else 0
         if record.state is not TrialState.PENDING:  # an attempt may fail before it began
             self._move(record, TrialState.PENDING)
@@ -405,4 +482,9 @@ def changed(plan: Plan, changes: Mapping[str, Any]) -> Plan:
         plan = replace(plan, scheduler=schedulers.from_dict(changes["scheduler"]))
     if "sampler" in changes and changes["sampler"] != plan.sampler.to_dict():
         plan = replace(plan, sampler=samplers.from_dict(changes["sampler"]))
-    return replace(plan, **{name: changes[name] for name in ("seed", "retries") if name in changes})
+    if "knobs" in changes:
+        plan = replace(plan, knobs=None if changes["knobs"] is None else tuple(changes["knobs"]))
+    if "schedule" in changes:
+        plan = replace(plan, schedule=tuple((step, new) for step, new in changes["schedule"] or ()))
+    names = ("seed", "retries", "keep_checkpoints")
+    return replace(plan, **{name: changes[name] for name in names if name in changes})

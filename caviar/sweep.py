@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import caviar
+from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
+from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.runner import Observer
@@ -26,6 +29,7 @@ from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
+from caviar.schedulers.by_hand import ByHand
 from caviar.space import Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
@@ -33,7 +37,11 @@ from caviar.store.layout import SweepFolder
 from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
 
-KEEP_CHECKPOINTS = ("last", "all")
+if TYPE_CHECKING:
+    from caviar.panda.live_run import LiveRun
+    from caviar.panda.rule_hand import RuleHand
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +53,12 @@ class Sweep:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
     params that one lacks are sampled. ``retries``: further attempts of a trial after faults of its own.
-    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last" or "all". ``time_budget_s``:
-    wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is NaN or
-    infinite is stopped; if not, it ranks worst.
+    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
+    newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
+    while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
+    value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
+    times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
+    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst.
 
     A mistake in any of them raises `UsageError`.
     """
@@ -68,6 +79,8 @@ class Sweep:
     retries: int = 1
     checkpoint_every: int | None = None
     keep_checkpoints: str = "last"
+    knobs: Sequence[str] | None = None
+    schedule: Mapping[int, Mapping[str, Any]] | None = None
     time_budget_s: float | None = None
     stop_on_nan: bool = True
 
@@ -106,7 +119,7 @@ class Sweep:
             every is None or _whole(every, 1), "checkpoint_every", every, "a whole number of at least 1, or None"
         )
         keep = self.keep_checkpoints
-        _need(keep in KEEP_CHECKPOINTS, "keep_checkpoints", keep, " or ".join(map(repr, KEEP_CHECKPOINTS)))
+        _need(keep in POLICIES, "keep_checkpoints", keep, " or ".join(map(repr, POLICIES)))
         budget = self.time_budget_s
         good_budget = budget is None or (_number(budget) and math.isfinite(budget) and budget > 0)
         _need(good_budget, "time_budget_s", budget, "a positive number of seconds, or None")
@@ -119,6 +132,12 @@ class Sweep:
         for params in self.first:
             self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
+        if self.knobs is not None:
+            names = isinstance(self.knobs, Sequence) and not isinstance(self.knobs, str)
+            _need(names, "knobs", self.knobs, "a list of names of params, or None")
+            object.__setattr__(self, "knobs", tuple(self.knobs))
+            check_knobs(self.space, self.knobs)
+        check_schedule(self.space, {} if self.schedule is None else self.schedule)
 
     def but(self, **changes: Any) -> Sweep:
         """The same sweep with some of its arguments changed."""
@@ -188,6 +207,108 @@ class Sweep:
         go_on(commission, how)
         return load(commission.folder.path)
 
+    def panda(
+        self,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        rules: Sequence[Any] = (),
+        schedule: Mapping[int, Mapping[str, Any]] | None = None,
+        checkpoint_every: int | None = None,
+        max_step: int | None = None,
+        resume: bool = False,
+        allow_change: bool = False,
+        take_over: bool = False,
+        on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
+        background: bool = True,
+    ) -> LiveRun:
+        """Train one trial, live: a person or rules change its params while it trains, pause it, roll it back.
+
+        ``params``: its params; those that are not given are the middle of their scale, which is logged.
+        ``rules``: from `caviar.rules`, or functions from what a rule sees to changes; the trial waits for them
+        at every report of the metric. ``schedule``: changes by step; or that of another run, `LiveRun.schedule`,
+        which it then repeats. ``checkpoint_every``, ``max_step``: instead of this Sweep's. Of its checkpoints
+        the newest three are kept, the best, those before adjustments, and some that are spread over the whole
+        way.
+
+        Returns once the trial trains, and the run goes on in the background of this process; with ``background``
+        false, once it has ended. The rest is as in `run`.
+        """
+        from caviar.panda.driver import Driver
+        from caviar.panda.live_run import LiveRun
+        from caviar.panda.schedule import RunSchedule
+
+        if isinstance(schedule, RunSchedule):
+            params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
+        alone, hand = self._alone(params or {}, rules, schedule, checkpoint_every, max_step)
+        commission = alone._commission(path, executor, on_event, source)
+        told = {"rules": [] if hand is None else hand.declared()}
+        commission = dataclasses.replace(
+            commission, declaration={**commission.declaration, "panda": told}, hand=hand
+        )
+        how = Continuation(allow_change=allow_change, take_over=take_over, source=source)
+
+        def drive(commission: Commission) -> None:
+            if resume and commission.folder.exists():
+                go_on(commission, how)
+            else:
+                start(commission)
+
+        if not background:
+            drive(commission)
+            return LiveRun(commission.folder.path)
+        driver = Driver(
+            lambda own: drive(dataclasses.replace(commission, on_event=own.observe, interrupt=own.interrupt)),
+            on_event=on_event,
+        )
+        driver.begin()
+        run = LiveRun(commission.folder.path, driver=driver)
+        run.until_recorded()
+        return run
+
+    def _alone(
+        self,
+        params: Mapping[str, Any],
+        rules: Sequence[Any],
+        schedule: Mapping[int, Mapping[str, Any]] | None,
+        checkpoint_every: int | None,
+        max_step: int | None,
+    ) -> tuple[Sweep, RuleHand | None]:
+        """This Sweep with one trial that a hand watches over, and the hand."""
+        from caviar.panda.rule_hand import watching
+
+        begins_with = self.space.middle(params)
+        missing = {
+            name: begins_with[name] for name in self.space.varying if name in begins_with and name not in params
+        }
+        if missing:
+            told = ", ".join(f"{name}={shown(value)}" for name, value in missing.items())
+            _log.warning("not given, so the middle of their scale: %s", told)
+        steps = self.max_step if max_step is None else max_step
+        watch = watching(
+            rules,
+            params=begins_with,
+            space=self.space,
+            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            metric=self.metric,
+            minimize=self.mode == "min",
+            max_step=steps,
+        )
+        alone = self.but(
+            trials=1,
+            first=[begins_with],
+            sampler=RandomSampler(),
+            scheduler=RunAll() if watch.hand is None else ByHand(watch.hand.every),
+            max_step=steps,
+            checkpoint_every=checkpoint_every or self.checkpoint_every,
+            keep_checkpoints="landmarks",
+            schedule=merged({} if self.schedule is None else self.schedule, watch.table, schedule or {}),
+            stop_on_nan=self.stop_on_nan and not watch.handles_non_finite,
+        )
+        return alone, watch.hand
+
     def _commission(
         self,
         path: str | Path,
@@ -230,6 +351,9 @@ class Sweep:
             max_step=self.max_step,
             retries=self.retries,
             first=self.first,
+            knobs=self.knobs,
+            schedule=check_schedule(self.space, self.schedule or {}),
+            keep_checkpoints=self.keep_checkpoints,
         )
 
     def job(self, *, name: str, files: CheckpointFiles) -> Job:
@@ -269,6 +393,8 @@ class Sweep:
             "retries": self.retries,
             "checkpoint_every": self.checkpoint_every,
             "keep_checkpoints": self.keep_checkpoints,
+            "knobs": None if self.knobs is None else list(self.knobs),
+            "schedule": [[step, changes] for step, changes in check_schedule(self.space, self.schedule or {})],
             "time_budget_s": self.time_budget_s,
             "stop_on_nan": self.stop_on_nan,
             "fingerprints": {

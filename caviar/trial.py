@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from caviar.errors import IllegalMoveError
 
@@ -22,6 +22,7 @@ class TrialState(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETED = "completed"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -38,9 +39,12 @@ MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     # pending -> failed: its worker could not even begin it; pending -> stopped: stopped before it began
     TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED}),
     # running -> pending: its attempt failed, or its worker or driver was lost, and it has another attempt
+    # or it was rolled back
     TrialState.RUNNING: frozenset(
-        {TrialState.PENDING, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
+        {TrialState.PENDING, TrialState.PAUSED, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
     ),
+    # paused -> pending, failed: its process or its driver was lost while it waited
+    TrialState.PAUSED: frozenset({TrialState.RUNNING, TrialState.PENDING, TrialState.STOPPED, TrialState.FAILED}),
     # completed -> pending: the sweep was extended to a further step, and it trains on from its checkpoint
     TrialState.COMPLETED: frozenset({TrialState.PENDING}),
     # stopped -> pending: its sweep was stopped before the trial began, and is gone on with
@@ -48,6 +52,15 @@ MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.FAILED: frozenset(),
 }
 """The transition table: every legal move of a trial, and no other."""
+
+
+class Saved(NamedTuple):
+    """A committed checkpoint."""
+
+    attempt: int
+    step: int
+    value: float | None = None
+    """The metric as last reported before it."""
 
 
 @dataclass(slots=True)
@@ -70,14 +83,25 @@ class TrialRecord:
     """The next step at which the scheduler judges, or None: never again."""
     step: int = 0
     """The last step that the controller heard of."""
-    checkpoint: tuple[int, int] | None = None
-    """(attempt, step) of the last committed checkpoint."""
+    checkpoints: list[Saved] = field(default_factory=list)
+    """The committed checkpoints of its main line that are kept, in order."""
+    adjustments: list[tuple[int, Params]] = field(default_factory=list)
+    """(step, {name: value}): from this step on it trains with these values. Those of its main line, in order."""
+    by_hand: bool = False
+    """Whether it was adjusted, paused or rolled back: it no longer compares with trials that were let alone."""
+    paused: bool = False
+    """Whether it is to wait."""
     stop_reason: str | None = None
     """Set once it is to stop: it ends as stopped, whatever its process does, unless it had come to its end."""
     with_sweep: bool = False
     """Whether it is to stop because its whole sweep is."""
     story: list[str] = field(default_factory=list)
     """Its moves so far, for the error that an illegal one raises."""
+
+    @property
+    def checkpoint(self) -> tuple[int, int] | None:
+        """(attempt, step) of the checkpoint from which another attempt would go on."""
+        return (self.checkpoints[-1].attempt, self.checkpoints[-1].step) if self.checkpoints else None
 
     @property
     def began(self) -> bool:

@@ -49,6 +49,8 @@ MISTAKES: dict[str, list[Any]] = {
     "retries": [-1, 0.5, None],
     "checkpoint_every": [0, 1.5, "2", True],
     "keep_checkpoints": ["none", None, 3],
+    "knobs": ["lr", 5, {"lr"}],
+    "schedule": [5, "lr", [[3, {"lr": 0.1}]]],
     "time_budget_s": [0, -1.0, math.inf, math.nan, "60", True],
     "stop_on_nan": ["no", None, 1],
 }

@@ -23,9 +23,9 @@ from caviar.analysis.trials import (
     MOVES_OF_DRIVERS,
     MOVES_OF_TRIALS,
     EventColumns,
+    beginnings,
     lasting_ends,
-    restored_steps,
-    running,
+    under_way,
 )
 from caviar.errors import FolderError
 from caviar.store.event_data import EventDataError, parse_event
@@ -66,7 +66,7 @@ class View:
     leaders: Sequence[TrialView]
     """The best few, best first."""
     running: Sequence[TrialView]
-    """By number."""
+    """Those with a worker, also where they are paused, by number."""
     reports: int
     reports_per_s: float
     trials_per_s: float
@@ -99,6 +99,7 @@ class Progress:
         self._params: dict[int, str] = {}
         self._curves: dict[int, Curve] = {}
         self._running: set[int] = set()
+        self._paused: set[int] = set()
         self._best: list[tuple[Curve, str]] = []  # the best that have ended, with their status
         self._clock = Clock()
         self._reports = Rate()
@@ -148,14 +149,11 @@ class Progress:
 
     def _restart(self, events: EventColumns) -> Restarts:
         """Cut known curves back to where new attempts began; the rest is for those that this increment brings."""
-        starts = events.rows("trial_started")
-        trial, restored = events.trial[starts], restored_steps(events, starts)
+        trial, attempt, restored = beginnings(events, events.rows("trial_started", "rolled_back"))
         known = np.isin(trial, list(self._curves))
         for number, step in zip(trial[known].tolist(), restored[known].tolist(), strict=True):
             self._curves[number].back_to(step, maximize=self._maximize)
-        return Restarts.of(
-            trial, events.attempt[starts], restored, continued=np.array(list(self._params), np.int64)
-        )
+        return Restarts.of(trial, attempt, restored, continued=np.array(list(self._params), np.int64))
 
     def _reopen(self, events: EventColumns) -> None:
         """Trials that had ended are under way again. Of their curves only those of the best were kept."""
@@ -174,10 +172,12 @@ class Progress:
         self._params.update(params)
 
     def _read_moves(self, events: EventColumns) -> None:
-        if len(events.rows(*MOVES_OF_DRIVERS)):
-            self._running.clear()
-        self._running.difference_update(events.trial[events.rows(*MOVES_OF_TRIALS)].tolist())
-        self._running.update(self._params.keys() & set(events.trial[running(events)].tolist()))
+        moved = set(events.trial[events.rows(*MOVES_OF_TRIALS)].tolist())
+        for known, rows in zip((self._running, self._paused), under_way(events), strict=True):
+            if len(events.rows(*MOVES_OF_DRIVERS)):
+                known.clear()
+            known.difference_update(moved)
+            known.update(self._params.keys() & set(events.trial[rows].tolist()))
 
     def _read_reports(self, rows: ReportColumns, statuses: Mapping[int, str]) -> None:
         best = best_of_each(rows, maximize=self._maximize)
@@ -219,12 +219,14 @@ class Progress:
         something. Where no driver has it in hand (``alive`` false), trials that were cut off are pending."""
         if not alive:
             self._running.clear()
+            self._paused.clear()
         now_us = self._clock.last_us or 0 if now_us is None else now_us
         since_us = now_us if self._clock.since_us is None else self._clock.since_us
         ended = sum(self._ended.values())
         counts = {
-            TrialState.PENDING.value: self._sampled - ended - len(self._running),
+            TrialState.PENDING.value: self._sampled - ended - len(self._running) - len(self._paused),
             TrialState.RUNNING.value: len(self._running),
+            TrialState.PAUSED.value: len(self._paused),
         } | {state.value: self._ended[state.value] for state in TrialState if state.final}
         under_way = [
             (curve, self._state(trial)) for trial, curve in self._curves.items() if math.isfinite(curve.best)
@@ -237,7 +239,7 @@ class Progress:
             counts=counts,
             best=views[0] if views else None,
             leaders=views,
-            running=[self._running_view(trial) for trial in sorted(self._running)],
+            running=[self._view_of(trial) for trial in sorted(self._running | self._paused)],
             reports=self._reports.total,
             reports_per_s=self._reports.per_s(now_us, since_us),
             trials_per_s=self._trials.per_s(now_us, since_us),
@@ -248,11 +250,15 @@ class Progress:
         )
 
     def _state(self, trial: int) -> str:
-        return (TrialState.RUNNING if trial in self._running else TrialState.PENDING).value
+        return (
+            TrialState.RUNNING if trial in self._running
+            else TrialState.PAUSED if trial in self._paused
+            else TrialState.PENDING
+        ).value  # fmt: skip
 
-    def _running_view(self, trial: int) -> TrialView:
+    def _view_of(self, trial: int) -> TrialView:
         curve = self._curves.get(trial) or Curve(trial, self._params_of(trial))
-        return trial_view(curve, TrialState.RUNNING.value)
+        return trial_view(curve, self._state(trial))
 
     def _left_s(self, now_us: int, since_us: int) -> float | None:
         """Trials to come over trials per second: of late, or while few have ended, since the sweep began. A trial

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 
+from caviar.analysis.branches import Branch, branches, rolled_back
 from caviar.analysis.rates import Clock
 from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.savings import Savings, savings
@@ -120,7 +121,8 @@ class Result:
         """One row a trial, index ``trial``.
 
         Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
-        0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person stopped it),
+        0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person adjusted, paused,
+        rolled back or stopped it),
         ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
         interrupted sweep, trials that were cut off are pending.
         """
@@ -201,6 +203,10 @@ class Result:
         """How many trials are in each state, in the order of a trial's life; states without trials are absent."""
         found = Counter(self._trials.status.tolist())
         return {state.value: found[state.value] for state in TrialState if found[state.value]}
+
+    def branches(self) -> dict[int, list[Branch]]:
+        """The attempts of each trial that was rolled back, in their order."""
+        return {trial: branches(self._events, self._reports, trial) for trial in rolled_back(self._events)}
 
     def savings(self) -> Savings:
         """What early stopping saved."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caviar.analysis.trials import TrialColumns
-from caviar.controller import BY_HAND
-from caviar.messages import Ints
+from caviar.messages import BY_HAND, Ints
 from caviar.trial import TrialState
 
 NOT_EARLY_STOPPING = (BY_HAND, "time_budget")

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
-from caviar.controller import BY_HAND
 from caviar.errors import FolderError
-from caviar.messages import EventsLost, Ints
+from caviar.messages import BY_HAND, EventsLost, Ints
 from caviar.store.event_data import COLUMNS_OF, EventDataError, field, parse_event, parse_rows
 from caviar.trial import Params, TrialState
 
@@ -150,14 +149,16 @@ class TrialColumns:
         count = len(trial)
 
         starts = _of(events, events.rows("trial_started"), trial)
-        restarts = Restarts.of(events.trial[starts], events.attempt[starts], restored_steps(events, starts))
+        restarts = Restarts.of(
+            *beginnings(events, _of(events, events.rows("trial_started", "rolled_back"), trial))
+        )
         place = np.searchsorted(trial, events.trial[starts])
         start_us = np.full(count, NO_TIME)
         start_us[place[::-1]] = events.time_us[starts][::-1]  # the first start of each is written last
 
         status: npt.NDArray[np.object_] = np.full(count, TrialState.PENDING.value, object)
-        under_way = _of(events, running(events), trial)
-        status[np.searchsorted(trial, events.trial[under_way])] = TrialState.RUNNING.value
+        for state, rows in zip((TrialState.RUNNING, TrialState.PAUSED), under_way(events), strict=True):
+            status[np.searchsorted(trial, events.trial[_of(events, rows, trial)])] = state.value
         if not alive:
             status[:] = TrialState.PENDING.value
 
@@ -170,10 +171,6 @@ class TrialColumns:
         reason[place_ended] = [np.nan if each is None else each for each in why]
         end_us[place_ended] = events.time_us[ends]
 
-        orders = events.rows("stop_ordered")
-        orders = orders[events.trial[orders] != MISSING]
-        [reasons] = events.fields(orders, "stop_ordered", "reason")
-        by_person = np.array([each == BY_HAND for each in reasons], bool)
         return cls(
             trial=trial,
             stage=np.array(stage, np.int64),
@@ -183,7 +180,7 @@ class TrialColumns:
             attempts=np.bincount(place, minlength=count).astype(np.int64),
             start_us=start_us,
             end_us=end_us,
-            by_hand=np.isin(trial, events.trial[orders[by_person]]),
+            by_hand=np.isin(trial, events.trial[_by_person(events)]),
             restarts=restarts,
             where=events.where,
             gaps=events.gaps,
@@ -213,25 +210,52 @@ def lasting_ends(events: EventColumns) -> Ints:
     return np.intersect1d(rows[len(rows) - 1 - last], events.rows("trial_ended"), assume_unique=True)
 
 
-def restored_steps(events: EventColumns, starts: Ints) -> Ints:
-    """The steps that these ``trial_started`` rows began from, `NOWHERE` for a fresh start."""
-    [steps] = events.fields(starts, "trial_started", "restored")
-    return np.array([NOWHERE if step is None else step for step in steps], np.int64)
+def _by_person(events: EventColumns) -> Ints:
+    """The rows of what people did to single trials."""
+    found = [events.rows("paused")]
+    for kind, name in (("stop_ordered", "reason"), ("adjusted", "by"), ("rolled_back", "by")):
+        rows = events.rows(kind)
+        rows = rows[events.trial[rows] != MISSING]
+        [who] = events.fields(rows, kind, name)
+        found.append(rows[np.array([each == BY_HAND for each in who], bool)])
+    return np.concatenate(found)
 
 
-MOVES_OF_TRIALS = ("trial_started", "attempt_failed", "attempt_lost", "trial_ended", "trial_reopened")
+def beginnings(events: EventColumns, rows: Ints) -> tuple[Ints, Ints, Ints]:
+    """Where attempts began, of these rows of ``trial_started`` and ``rolled_back``, whose attempt is yet to begin:
+    trial, attempt, and the step that it began from, `NOWHERE` for a fresh start. An attempt may be in it twice."""
+    is_start = events.code[rows] == _code(events, "trial_started")
+    step = events.step[rows].copy()
+    [restored] = events.fields(rows[is_start], "trial_started", "restored")
+    step[is_start] = [NOWHERE if each is None else each for each in restored]
+    return events.trial[rows], events.attempt[rows], step
+
+
+def _code(events: EventColumns, kind: str) -> int:
+    return events.kinds.index(kind) if kind in events.kinds else MISSING
+
+
+MOVES_OF_TRIALS = (
+    "trial_started", "attempt_failed", "attempt_lost", "rolled_back", "paused", "unpaused", "trial_ended",
+    "trial_reopened",
+)  # fmt: skip
 """The events after which a trial stands elsewhere."""
 
 MOVES_OF_DRIVERS = ("driver_started", "driver_stopped")
 """The events before which nothing runs that goes on after them."""
 
 
-def running(events: EventColumns) -> Ints:
-    """The rows of the starts of attempts that are under way: nothing ended them, nor did their driver go."""
+def under_way(events: EventColumns) -> tuple[Ints, Ints]:
+    """The rows of the last moves of trials that run, and of those that are paused: nothing ended their attempt,
+    and their driver did not go."""
     moves = events.rows(*MOVES_OF_TRIALS)
     drivers = events.rows(*MOVES_OF_DRIVERS)
     if len(drivers):
         moves = moves[moves > drivers[-1]]
     _, last = np.unique(events.trial[moves][::-1], return_index=True)
     moves = moves[len(moves) - 1 - last]
-    return np.intersect1d(moves, events.rows("trial_started"), assume_unique=True)
+    running, paused = events.rows("trial_started", "unpaused"), events.rows("paused")
+    return (
+        np.intersect1d(moves, running, assume_unique=True),
+        np.intersect1d(moves, paused, assume_unique=True),
+    )

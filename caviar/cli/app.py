@@ -30,6 +30,8 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "panda": "caviar.cli.panda",
+    "replay": "caviar.cli.panda",
     "stop": "caviar.cli.stop",
     "check": "caviar.cli.check",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
-from caviar.cli.table import Form, form_options, print_json
+from caviar.cli.table import Form, form_options, print_json, speaks_unicode
 from caviar.errors import FolderError, UsageError
 
 if TYPE_CHECKING:
@@ -50,9 +51,27 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
         when = figures.moment(event["time"].to_pydatetime())
         of_trial = "" if event["trial"] is _missing() else f"trial {event['trial']}"
         line = f"{when}  {event['kind'].ljust(width)}  {of_trial.ljust(10)}  {what(event)}"
-        click.echo(line.rstrip())
+        click.echo(figures.one_line(line.rstrip()))
         if trial is not None and event["data"].get("error"):
             click.echo(_indented(event["data"]["error"]))
+    if not kinds and tail is None:
+        _print_branches(result, trial, form)
+
+
+def _print_branches(result: Result, wanted: int | None, form: Form | None) -> None:
+    """How the attempts came out of one another, of trials that were rolled back."""
+    from caviar.analysis.branches import tree
+
+    for trial, branches in result.branches().items():
+        if wanted not in (None, trial):
+            continue
+        if form == "json":
+            attempts = [dataclasses.asdict(branch) for branch in branches]
+            print_json({"kind": "branches", "trial": trial, "attempts": attempts})
+            continue
+        click.echo()
+        for line in tree(trial, branches, unicode=speaks_unicode()):
+            click.echo(figures.one_line(line))
 
 
 def check_event(result: Result, event: Mapping[str, Any]) -> None:
@@ -111,6 +130,14 @@ def what(event: Mapping[str, Any]) -> str:
             return f"now another: {', '.join(data['changes'])}"
         case "checkpointed":
             return f"step {step}"
+        case "adjusted":
+            from caviar.adjusting import told
+
+            return f"from step {step}: {told(data['old'], data['new'])}{_who(data)}"
+        case "paused" | "unpaused":
+            return f"after step {step}"
+        case "rolled_back":
+            return f"from step {data['from_step']} to step {step}{_who(data)}"
         case "events_lost":
             return f"events of the commits {data['first']} to {data['last']} stood here; their files were damaged"
         case "repaired":
@@ -141,6 +168,13 @@ def _end(data: Mapping[str, Any], step: int) -> str:
     if data.get("best") is not None:
         said += f"; best {_value(data['best'])} at step {data['best_step']}"
     return said
+
+
+def _who(data: Mapping[str, Any]) -> str:
+    """By whom, and why, as far as that was said."""
+    by = data.get("by") or "by hand"
+    said = by if by.startswith("by ") else f"by {by}"
+    return f" ({said}: {data['note']})" if data.get("note") else f" ({said})"
 
 
 def _value(value: float | str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,17 +63,20 @@ def resume(
     Trials that have ended are not run again; those that were cut off start from their last checkpoint.
     """
     chosen = choose_executor(executor, address=address, workers=workers)
-    sweep, source = _declared(folder, target, changes)
     from caviar.analysis.result import load
     from caviar.store.place import place
 
+    sweep, source = declared(folder, target, changes)
+    begin: Callable[..., Any] = functools.partial(sweep.run, folder, chosen, resume=True)
+    if (how := load(folder).declaration).get("panda") is not None:
+        from caviar.cli.panda import go_on_live
+
+        begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
     if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
         click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
     return conduct(
         place(folder),
-        lambda: sweep.run(
-            folder, chosen, resume=True, allow_change=allow_change, take_over=take_over, source=source
-        ),
+        lambda: begin(allow_change=allow_change, take_over=take_over, source=source),
         as_json=as_json,
         live=executor != "inline",
     )
@@ -114,12 +119,12 @@ def extend(
         reader.refresh()
         asked: dict[str, Any] = {"trials": trials, "max_step": max_step}
         if allow_change:
-            space = _declared(folder, target, changes)[0].space.to_dict()
+            space = declared(folder, target, changes)[0].space.to_dict()
             asked["space"] = None if space == reader.declaration["space"] else space
         given = {name: value for name, value in asked.items() if value is not None}
         return ask(folder, "extend", args=given, timeout_s=timeout_s)
     chosen = choose_executor(executor, address=address, workers=workers)
-    sweep, source = _declared(folder, target, changes)
+    sweep, source = declared(folder, target, changes)
     return conduct(
         place(folder),
         lambda: sweep.extend(
@@ -136,7 +141,7 @@ def extend(
     )
 
 
-def _declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:
+def declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:
     """The Sweep to go on with, and where it is from: the file given, or the one on record."""
     from caviar.cli.load_file import import_target, pick_sweep, split_target
     from caviar.store.reader import Reader

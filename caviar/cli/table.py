@@ -42,6 +42,11 @@ def form_options(*, csv: bool = True) -> Callable[[AnyFunction], AnyFunction]:
     return add
 
 
+def speaks_unicode() -> bool:
+    """Whether the standard output takes any character."""
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf")
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
     click.echo(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))

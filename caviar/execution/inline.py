@@ -12,10 +12,13 @@ from caviar.errors import TrialStopped
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import STARTED, Entry, Outbox, Row, Run, columns, event
-from caviar.messages import Answer, Command, Launch, Stop
+from caviar.messages import Adjust, Answer, Command, Launch, Pause, Stop
 
 FLUSH_S = 0.1
 """Reports are delivered no later than at the first report after this."""
+
+WAIT_S = 0.02
+"""How often a trial that is paused looks whether it may go on."""
 
 
 class Inline(Executor, Link):
@@ -56,6 +59,12 @@ class Inline(Executor, Link):
                             self._trial.answered(next_rung)
                 case Stop(trial, attempt, reason):
                     self._stop(trial, attempt, reason)
+                case Adjust(trial, attempt, command_id, changes):
+                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
+                        self._trial.adjust(command_id, changes)
+                case Pause(trial, attempt, over):
+                    if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
+                        self._trial.pause(over=over)
 
     def poll(self, timeout_s: float) -> None:
         if not self._queue:
@@ -115,6 +124,11 @@ class Inline(Executor, Link):
 
     def ask(self, trial: Trial, entry: Entry) -> None:
         self.tell(entry)  # the answer comes through `send` before this returns
+
+    def wait(self, trial: Trial) -> None:
+        while not trial.news:
+            self._flush()  # the runner looks into the inbox
+            time.sleep(WAIT_S)
 
     def log(self, trial: Trial, text: str) -> None:
         if self._log is None:

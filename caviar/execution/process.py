@@ -38,7 +38,7 @@ STACK_SIGNAL = signal.SIGRTMAX - 5
 and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
 # what a supervisor sends
-LAUNCH, ANSWER, STOP, RECALL = range(4)
+LAUNCH, ANSWER, STOP, RECALL, ADJUST, PAUSE = range(6)
 
 
 class PipeLink(Link):
@@ -57,6 +57,10 @@ class PipeLink(Link):
         self._arrived = threading.Condition()
         """Guards what the supervisor sent: trials in hand, answers, stops."""
         self._trial: Trial | None = None
+        self._beginning: tuple[int, int] | None = None
+        """(trial, attempt) of which it was said that it begins; `setup` may take its time until it does."""
+        self._early: list[tuple[Any, ...]] = []
+        """What came for it meanwhile."""
         self._answered = False
         self._streams: tuple[TextIO, ...] | None = None
         """Our own stdout and stderr."""
@@ -86,6 +90,12 @@ class PipeLink(Link):
             while not self._answered:
                 self._arrived.wait()
 
+    def wait(self, trial: Trial) -> None:
+        self.flush()
+        with self._arrived:
+            while not trial.news:
+                self._arrived.wait()
+
     def log(self, trial: Trial, text: str) -> None:
         print(text, flush=True)
 
@@ -107,6 +117,8 @@ class PipeLink(Link):
 
     def begin(self, launch: Launch) -> None:
         """A trial begins: say so at once, together with the end of the one before it."""
+        with self._arrived:
+            self._beginning, self._early = (launch.trial, launch.attempt), []
         self.take_output()
         with suppress(OSError):  # nobody keeps logs any more
             os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
@@ -123,8 +135,10 @@ class PipeLink(Link):
 
     def attend(self, trial: Trial | None) -> None:
         with self._arrived:
-            self._trial = trial
+            self._trial, self._beginning = trial, None
             if trial is not None:
+                for message in self._early:
+                    self._take_order(message)
                 reason = self._stopped_in_hand.pop((trial.id, trial.attempt), None)
                 if reason is not None:  # it came between `stopped_in_hand` and now
                     trial.stop(reason)
@@ -185,11 +199,25 @@ class PipeLink(Link):
                         self._trial.stop(reason)
                     else:
                         self._stopped_in_hand[trial, attempt] = reason
+                case (kind, trial, attempt, *_) if kind in (ADJUST, PAUSE):
+                    if self._beginning == (trial, attempt):
+                        self._early.append(message)
+                    else:
+                        self._take_order(message)
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
                     with self._sending:  # past the outbox, whose last run is not ours to close
                         self._connection.send([(BACK, back)])
             self._arrived.notify_all()
+
+    def _take_order(self, message: tuple[Any, ...]) -> None:
+        kind, trial, attempt, *what = message
+        if self._trial is None or (self._trial.id, self._trial.attempt) != (trial, attempt):
+            return
+        if kind == ADJUST:
+            self._trial.adjust(*what)
+        else:
+            self._trial.pause(over=what[0])
 
 
 def scratch(job_file: str, pid: int) -> Path:

@@ -26,11 +26,22 @@ from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
-from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
+from caviar.execution.process import ADJUST, ANSWER, LAUNCH, PAUSE, RECALL, STOP
 from caviar.execution.supervisor import Order
 from caviar.execution.wire import BACK, event, pack_launch
 from caviar.execution.worker import Worker, cause_of_death
-from caviar.messages import Answer, AttemptEnded, Command, Event, Launch, Reports, Stop, WorkerLost
+from caviar.messages import (
+    Adjust,
+    Answer,
+    AttemptEnded,
+    Command,
+    Event,
+    Launch,
+    Pause,
+    Reports,
+    Stop,
+    WorkerLost,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +153,10 @@ class Ray(Executor):
                     self._order(trial, (ANSWER, trial, attempt, next_rung, reason))
                 case Stop(trial, attempt, reason):
                     self._stop(trial, attempt, reason)
+                case Adjust(trial, attempt, command_id, changes):
+                    self._order_now(trial, (ADJUST, trial, attempt, command_id, dict(changes)))
+                case Pause(trial, attempt, over):
+                    self._order_now(trial, (PAUSE, trial, attempt, over))
 
     def poll(self, timeout_s: float) -> None:
         self._dispatch()
@@ -397,6 +412,10 @@ class Ray(Executor):
             self._queue.remove(launch)
             self._deliver(Arrivals([], [AttemptEnded(self.now_us(), trial, attempt, 0, "stopped", reason)]))
             return
-        worker = self._order(trial, (STOP, trial, attempt, reason))
+        self._order_now(trial, (STOP, trial, attempt, reason))
+
+    def _order_now(self, trial: int, order: Order) -> None:
+        """An order that nobody has asked for, so that the worker must be told that there is one."""
+        worker = self._order(trial, order)
         if worker is not None and worker.waiting:
             worker.actor.nudge.remote()

@@ -27,14 +27,17 @@ from caviar.execution.tracebacks import format_stack
 from caviar.execution.training import not_trained
 from caviar.execution.watchdog import Verdict, Watchdog
 from caviar.execution.wire import (
+    APPLIED,
     BACK,
     ENDED,
+    PAUSED,
     REPLACED,
     REPORTS,
     RUNG,
     SET_UP,
     STARTED,
     TOLD,
+    UNPAUSED,
     Entry,
     columns,
     pack,
@@ -272,7 +275,7 @@ class Supervisor:
                 elif kind == ENDED:
                     self._handed.pop(entry[2], None)
                     self._running = None
-                elif kind == RUNG:
+                elif kind in (RUNG, APPLIED, PAUSED, UNPAUSED):  # somebody waits for it
                     self._urgent = True
                 elif kind == BACK:
                     for trial in entry[1]:

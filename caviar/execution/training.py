@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bdb
+import errno
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import time_ns
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +18,23 @@ from typing import Any
 from caviar.errors import MetricError, TrialStopped
 from caviar.execution.contract import Job
 from caviar.execution.tracebacks import format_error, one_line
-from caviar.execution.wire import ENDED, RUNG, SAVED, SET_UP, TOLD, Entry, Row, Run
-from caviar.messages import LAST_STEP, RESERVED_METRICS, Launch
+from caviar.execution.wire import (
+    APPLIED,
+    ENDED,
+    PAUSED,
+    RUNG,
+    SAVED,
+    SET_UP,
+    TOLD,
+    UNPAUSED,
+    Entry,
+    Row,
+    Run,
+)
+from caviar.messages import LAST_STEP, RESERVED_METRICS, Adjust, Launch, Pause
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or what one may use of it, is full."""
 
 
 class Link(ABC):
@@ -46,6 +64,10 @@ class Link(ABC):
         """Send a RUNG entry and wait for its answer, which `Trial.answered` or `Trial.stop` was given."""
 
     @abstractmethod
+    def wait(self, trial: Trial) -> None:
+        """Return once the trial has been told something (`Trial.news`), without using the processor meanwhile."""
+
+    @abstractmethod
     def log(self, trial: Trial, text: str) -> None:
         """Write a line to the trial's log."""
 
@@ -56,8 +78,12 @@ class Trial:
     # Slots, copies of what every report needs, and a short way for the usual report: after a step of training all
     # of this is out of the processor's caches, and what a report costs is how much memory it touches.
     __slots__ = (
+        "_asked",
+        "_asks",
         "_best",
         "_best_step",
+        "_deferred",
+        "_due_step",
         "_ending",
         "_halted",
         "_job",
@@ -71,7 +97,9 @@ class Trial:
         "_names_here",
         "_names_known",
         "_next_rung",
+        "_orders",
         "_params",
+        "_paused",
         "_restored_step",
         "_rows",
         "_saved_step",
@@ -79,7 +107,9 @@ class Trial:
         "_shared",
         "_step",
         "_stop_reason",
+        "_timeline",
         "_value",
+        "_values",
     )
 
     def __init__(self, launch: Launch, *, job: Job, link: Link, shared: object) -> None:
@@ -90,7 +120,21 @@ class Trial:
         limit = job.max_step if launch.max_step is None else launch.max_step
         self._max_step = LAST_STEP if limit is None else limit
         self._minimize = job.minimize
-        self._params: Mapping[str, Any] = MappingProxyType(dict(launch.params))
+        self._values = dict(launch.params)
+        self._params: Mapping[str, Any] = MappingProxyType(self._values)
+        self._timeline = deque(launch.timeline)
+        """What is known to change, and from which step on."""
+        self._due_step: float = launch.timeline[0][0] if launch.timeline else math.inf
+        """The first step of the timeline."""
+        self._orders: deque[Adjust | Pause] = deque()
+        """What it was told to do at a step boundary, in order."""
+        self._paused = launch.paused
+        self._asks = False
+        """Whether the training function asks if a checkpoint is due."""
+        self._asked = False
+        """Whether it did since there are orders."""
+        self._deferred = False
+        """Whether the orders have waited for a step so that it could."""
         self._restored_step = launch.checkpoint[1] if launch.checkpoint else 0
         self._step = self._restored_step
         self._saved_step = self._restored_step
@@ -110,8 +154,8 @@ class Trial:
         """Set from outside, at any moment, by whoever runs the trial."""
         self._ending: tuple[str, str | None] | None = None
         """(outcome, reason) once the trial has been told to end: every further report raises."""
-        self._halted = False
-        """Whether either is set: the next step boundary looks closer."""
+        self._halted = launch.paused
+        """Whether any of these is set, or there are orders: the next step boundary looks closer."""
         self._value: float | None = None
         self._best: float | None = None
         self._best_step: int | None = None
@@ -135,7 +179,8 @@ class Trial:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The chosen values, read-only."""
+        """The chosen values, read-only. They change where a person, a rule or a schedule changes them: at a step
+        boundary, on the training function's thread, and in this same mapping; so read them as you go."""
         return self._params
 
     @property
@@ -175,7 +220,8 @@ class Trial:
         try:
             while step < self._max_step:
                 step += 1
-                self._boundary()
+                if self._halted or step >= self._due_step:
+                    self._boundary(step)
                 self._loop_step = step
                 yield step
         finally:
@@ -190,7 +236,7 @@ class Trial:
         trial is to end, and again at every later report.
         """
         if self._halted:
-            self._boundary()
+            self._check_end()
         if step is None:
             step = self._step + 1 if self._loop_step is None else self._loop_step
         elif type(step) is not int:
@@ -219,10 +265,17 @@ class Trial:
                 self._ask(step, value)
         if not self._seq & 4095:
             self._link.breathe()
+        if self._loop_step is None and (self._halted or step >= self._due_step - 1) and step < self._max_step:
+            self._boundary(step + 1)  # without a loop over `steps`, this is where one step ends
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps."""
+        """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps, and before the trial is
+        adjusted or paused."""
+        self._asks = True
+        if self._orders:
+            self._asked = True
+            return self._saved_step != self._step
         every = self._job.checkpoint_every
         return every is not None and self._step // every > self._saved_step // every
 
@@ -230,15 +283,30 @@ class Trial:
     def checkpoint(self) -> Iterator[Path]:
         """A folder to save the training state of the last reported step in.
 
-        It is kept as a whole when the block ends, and not at all if the block raises.
+        It is kept as a whole when the block ends, and not at all if the block raises. Where the disk has no room
+        for it, it is dropped, the trial's log says so, and the trial trains on.
         """
         step = self._step
         if not self._seq and not self._restored_step:
             raise MetricError("checkpoint(): report a step first; a checkpoint is of the last reported step")
-        with self._job.files.checkpoint(self.id, self.attempt, step) as folder:
-            yield folder
-        self._saved_step = step
-        self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step))
+        given = False
+        try:
+            with self._draft(step) as folder:
+                given = True
+                yield folder
+        except OSError as error:
+            if not given or error.errno not in NO_ROOM:
+                raise
+            self._saved_step = step  # not due again at once
+            with suppress(OSError):  # the log may lie on the same disk
+                self.log(
+                    f"[caviar: no room for the checkpoint of step {step}, which is dropped: {error.strerror}]"
+                )
+        else:
+            self._saved_step = step
+            self._tell((SAVED, time_ns() // 1000, self.id, self.attempt, step, self._value))
+        if self._orders and self._loop_step is None and step < self._max_step:
+            self._boundary(step + 1)  # they waited for it
 
     def log(self, text: str) -> None:
         """Write a line to the trial's log, beside what it prints."""
@@ -250,6 +318,22 @@ class Trial:
         """End the trial at its next step boundary. Safe from another thread."""
         self._stop_reason = reason
         self._halted = True
+
+    def adjust(self, command: str, changes: Mapping[str, Any]) -> None:
+        """Change these params at the next step boundary, and tell that ``command`` is done. Safe from another
+        thread."""
+        self._orders.append(Adjust(self.id, self.attempt, command, changes))
+        self._halted = True
+
+    def pause(self, *, over: bool = False) -> None:
+        """Wait at the next step boundary; ``over``: go on. Safe from another thread."""
+        self._orders.append(Pause(self.id, self.attempt, over))
+        self._halted = True
+
+    @property
+    def news(self) -> bool:
+        """Whether it has been told something since it last looked."""
+        return self._halted
 
     def answered(self, next_rung: int | None) -> None:
         """The scheduler lets it go on to ``next_rung``."""
@@ -274,8 +358,74 @@ class Trial:
 
     # --- inside ------------------------------------------------------------------------------------
 
-    def _boundary(self) -> None:
+    def _boundary(self, step: int) -> None:
+        """Between two steps, before ``step`` is trained: do what it has been told to."""
+        self._halted = False  # first, as another thread may set it again
+        self._check_end()
+        self._keep_timeline(step)
+        saved = self._asked or self._saved_step == self._step
+        if self._orders and self._asks and not (saved or self._deferred):
+            self._deferred = self._halted = True  # there was no chance to save what it had before
+            return
+        waits = False
+        while True:
+            waits = self._obey(step) and waits  # paused anew after it went on: that is told again
+            if not self._paused:
+                break
+            if not waits:
+                waits = True
+                self._tell((PAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+            self._link.wait(self)
+            self._halted = False
+            self._check_end()
+        self._asked = self._deferred = False
+
+    def _keep_timeline(self, step: int) -> None:
+        while self._timeline and self._timeline[0][0] <= step:
+            self._values.update(self._timeline.popleft()[1])
+        self._due_step = self._timeline[0][0] if self._timeline else math.inf
+
+    def _obey(self, step: int) -> bool:
+        """Carry out all orders, in order. Returns whether it was paused throughout."""
+        throughout = self._paused
+        while self._orders:
+            order = self._orders.popleft()
+            if isinstance(order, Adjust):
+                self._adjust(order, step)
+            elif not order.over:
+                self._paused = True
+            else:
+                self._paused = throughout = False
+                self._tell((UNPAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
+        return throughout
+
+    def _adjust(self, order: Adjust, step: int) -> None:
+        self._values.update(order.changes)
+        left = ((at, {k: v for k, v in each.items() if k not in order.changes}) for at, each in self._timeline)
+        self._timeline = deque((at, each) for at, each in left if each)
+        self._due_step = self._timeline[0][0] if self._timeline else math.inf
+        self._tell((APPLIED, time_ns() // 1000, self.id, self.attempt, step, order.command))
+
+    @contextmanager
+    def _draft(self, step: int) -> Iterator[Path]:
+        """A folder for a checkpoint; where not even that has room, one to be thrown away, so that the function
+        goes on as ever, and what was said when it ends."""
+        full: OSError | None = None
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._job.files.checkpoint(self.id, self.attempt, step))
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                full = error
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="caviar-")))
+            yield folder
+        if full is not None:
+            raise full
+
+    def _check_end(self) -> None:
         if self._ending is not None:
+            self._halted = True
             raise TrialStopped(self._ending[1] or "the trial has reached max_step")
         if self._stop_reason is not None:
             self._end("stopped", self._stop_reason)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from caviar.execution.memory import in_words
 from caviar.execution.resources import Resources
-from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, TOLD, Entry
+from caviar.execution.wire import BACK, ENDED, PAUSED, REPORTS, RUNG, STARTED, TOLD, UNPAUSED, Entry
 
 Attempt = tuple[int, int]
 """(trial, attempt)"""
@@ -53,6 +53,8 @@ class Watchdog:
         """Whether it waits for an answer."""
         self._heard_at = 0.0
         self._reached = "before it began a trial"
+        self._paused = False
+        """Whether its trial waits because a person or a rule wants it to."""
         self._told: tuple[float, Entry] | None = None
         """When its function was told to end, and how its attempt ends if it does."""
 
@@ -76,14 +78,16 @@ class Watchdog:
         if kind == REPORTS:
             self._reached = f"last at step {int(entry[5][-1][0])}"
         elif kind == STARTED:
-            self._attempt, self._told, self._asking = (entry[2], entry[3]), None, False
+            self._attempt, self._told, self._asking, self._paused = (entry[2], entry[3]), None, False, False
             self._reached = f"restored from step {entry[4]}" if entry[4] else "before its first report"
         elif kind == RUNG:
             self._asking = True
+        elif kind in (PAUSED, UNPAUSED):
+            self._paused = kind == PAUSED
         elif kind == TOLD:
             self._told = (now, entry)
         elif kind == ENDED:
-            self._attempt, self._told = None, None
+            self._attempt, self._told, self._paused = None, None, False
             self._reached = "between two trials"
 
     # --- what follows --------------------------------------------------------------------------------
@@ -104,7 +108,7 @@ class Watchdog:
             why = entry[6] or "it had come to max_step"
             return Verdict(self._attempt, f"still there {self._stop_grace_s:g} s after it was told to end: {why}")
         timeout_s, busy = self._progress_timeout_s, self._attempt is not None or self._in_hand
-        if timeout_s is None or self._asking or not busy or now - self._heard_at < timeout_s:
+        if timeout_s is None or self._asking or self._paused or not busy or now - self._heard_at < timeout_s:
             return None
         return Verdict(self._attempt, f"no progress for {timeout_s:g} s ({self._reached})")
 

@@ -8,7 +8,10 @@ The first item of an entry says what it is:
     REPORTS  trial, attempt, first seq, names, rows of (step, time_us, value, ...)
     STARTED  time_us, trial, attempt, restored
     RUNG     trial, attempt, step, value
-    SAVED    time_us, trial, attempt, step
+    SAVED    time_us, trial, attempt, step, the metric's last value
+    APPLIED  time_us, trial, attempt, step, the id of the command that asked for the adjustment
+    PAUSED   time_us, trial, attempt, step
+    UNPAUSED time_us, trial, attempt, step
     ENDED    the fields of `AttemptEnded`, in order
     BACK     trials that were in hand and are given back unstarted
     REPLACED time_us, why the training process ends between two trials, to be replaced
@@ -28,17 +31,20 @@ from typing import Any
 import numpy as np
 
 from caviar.messages import (
+    Applied,
     AttemptEnded,
     Checkpointed,
     Event,
     Launch,
+    Paused,
     ProcessReplaced,
     Reports,
     RungReached,
     TrialStarted,
+    Unpaused,
 )
 
-REPORTS, STARTED, RUNG, SAVED, ENDED, BACK, REPLACED, SET_UP, TOLD = range(9)
+REPORTS, STARTED, RUNG, SAVED, APPLIED, PAUSED, UNPAUSED, ENDED, BACK, REPLACED, SET_UP, TOLD = range(12)
 
 Entry = tuple[Any, ...]
 Row = tuple[float, ...]
@@ -136,6 +142,12 @@ def event(entry: Entry, worker: str) -> Event | None:
         return RungReached(*entry[1:])
     if kind == SAVED:
         return Checkpointed(*entry[1:])
+    if kind == APPLIED:
+        return Applied(*entry[1:])
+    if kind == PAUSED:
+        return Paused(*entry[1:])
+    if kind == UNPAUSED:
+        return Unpaused(*entry[1:])
     if kind == ENDED:
         return AttemptEnded(*entry[1:])
     if kind == REPLACED:
@@ -158,4 +170,6 @@ def pack_launch(launch: Launch) -> tuple[Any, ...]:
         launch.next_rung,
         launch.checkpoint,
         launch.max_step,
+        launch.timeline,
+        launch.paused,
     )

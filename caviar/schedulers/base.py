@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
+from typing import ClassVar
 
 from caviar.declared import Declared
 
@@ -22,6 +23,9 @@ class Verdict(StrEnum):
 
 class Judge(ABC):
     """Judges the trials of one sweep. Values are losses: less is better, and non-finite ones arrive as ``inf``."""
+
+    recorded: ClassVar[bool] = True
+    """Whether its decisions are recorded; no need where it always goes on, and learns nothing from it."""
 
     @abstractmethod
     def first_rung(self, trial: int) -> int | None:
@@ -38,6 +42,10 @@ class Judge(ABC):
     @abstractmethod
     def observe(self, trial: int, rung: int, loss: float) -> None:
         """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung."""
+
+    def observe_alone(self, trial: int, rung: int, loss: float) -> None:
+        """The same of a trial that was touched by hand: it counts for itself, and not among those that others are
+        compared with, from then on."""
 
     def extend(self, max_step: int | None) -> None:
         """Trials train up to this step from now on: rungs may follow those that there were. What was seen at a

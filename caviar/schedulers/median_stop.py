@@ -95,14 +95,21 @@ class MedianStopJudge(Judge):
         return Verdict.STOP if best > _median(averages) else Verdict.CONTINUE
 
     def observe(self, trial: int, rung: int, loss: float) -> None:
-        curve = self._curves.get(trial)
-        if curve is None:
-            curve = self._curves[trial] = _Curve()
+        average = self._curve(trial).add(loss)
         averages = self._averages.get(rung)
         if averages is None:
             averages = self._averages[rung] = Rung()
         # the lower half, and the middle one with it
-        averages.add(curve.add(loss), len(averages) // 2 + 1)
+        averages.add(average, len(averages) // 2 + 1)
+
+    def observe_alone(self, trial: int, rung: int, loss: float) -> None:
+        self._curve(trial).add(loss)
+
+    def _curve(self, trial: int) -> _Curve:
+        curve = self._curves.get(trial)
+        if curve is None:
+            curve = self._curves[trial] = _Curve()
+        return curve
 
     def forget(self, trial: int) -> None:
         self._curves.pop(trial, None)

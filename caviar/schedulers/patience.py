@@ -71,6 +71,8 @@ class PatienceJudge(Judge):
     def observe(self, trial: int, rung: int, loss: float) -> None:
         self._running[trial] = self._count(trial, loss)
 
+    observe_alone = observe
+
     def forget(self, trial: int) -> None:
         self._running.pop(trial, None)
 

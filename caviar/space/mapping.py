@@ -129,6 +129,11 @@ class Space(Mapping[str, Parameter]):
         rng = np.random.Generator(np.random.PCG64(seeds))
         return self._fill(given, rng.random(len(self.varying)), self._needed(given))
 
+    def middle(self, given: Mapping[str, object] = MappingProxyType({})) -> dict[str, Any]:
+        """Params with those given, and of the others the middle of their scale, but so that all given ones exist.
+        Raises as `check_partial` does."""
+        return self._fill(given, [0.5] * len(self.varying), self._needed(given))
+
     def check_partial(self, given: Mapping[str, object]) -> None:
         """As `check`, but what is missing is no mistake, unless a param given could never exist."""
         self._fill(given, [0.5] * len(self.varying), self._needed(given))

@@ -68,7 +68,7 @@ def _pick(values: Sequence[Scalar], value: object, name: str) -> Scalar:
     for own in values:
         if isinstance(own, bool) == isinstance(plain, bool) and own == plain:
             return own
-    raise SpaceError(f"param {name!r}: {value!r} is not allowed, only {listed(values)}")
+    raise SpaceError(f"param {name!r}: {value!r:.60} is not allowed, only {listed(values)}")
 
 
 def listed(values: Iterable[object]) -> str:

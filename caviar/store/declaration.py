@@ -18,6 +18,15 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_entry(value: object) -> bool:
+    """Whether it says what changes from a step on."""
+    if not (isinstance(value, list) and len(value) == 2 and is_whole(value[0], least=1)):
+        return False
+    from caviar.adjusting import is_change  # loads numpy, as below
+
+    return isinstance(value[1], dict) and all(map(is_change, value[1].values()))
+
+
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "created_us": (lambda value: is_whole(value, most=2**57), "microseconds since the epoch"),
     "name": (lambda value: isinstance(value, str), "text"),
@@ -31,6 +40,11 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "retries": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "first": (lambda value: _is_list(value, dict), "a list of objects"),
+    "knobs": (lambda value: value is None or _is_list(value, str), "a list of names, or null"),
+    "schedule": (
+        lambda value: isinstance(value, list) and all(map(_is_entry, value)),
+        "a list of [step, changes]",
+    ),
     "code": (lambda value: isinstance(value, dict) and _is_list([*value.values()], str), "an object of texts"),
 }
 """What readers, and drivers that go on with it, use of it."""

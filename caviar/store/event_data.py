@@ -164,7 +164,7 @@ def _check(column: Sequence[Any], kind: str, name: str) -> None:
                 raise ValueError(f"{name} is {_shown(value)}")
     if float in allowed and not types <= _FLOATS:
         _check_numbers(name, column)
-    if allowed == _OBJECT and name != "params":  # whose values are scalars
+    if allowed == _OBJECT and name not in ("params", "old", "new"):  # whose values are scalars
         for value in column:
             check_depth(value)
     if name in _RULES:
@@ -189,6 +189,26 @@ def _check_params(column: Sequence[dict[str, Any]]) -> None:
         raise ValueError("params has a value that is a list or an object")
     if not all(map(math.isfinite, [value for value in values if type(value) is float])):
         raise ValueError("params has a number that is not finite")
+
+
+def _check_adjustments(column: Sequence[Sequence[Any] | None]) -> None:
+    for timeline in column:
+        for entry in timeline or ():
+            if (
+                not isinstance(entry, list)
+                or len(entry) != 2
+                or not is_whole(entry[0])
+                or type(entry[1]) is not dict
+            ):
+                raise ValueError(f"adjustments has {_shown(entry)}, not a step and its changes")
+            _check_params([entry[1]])
+
+
+def _check_saved(column: Sequence[Sequence[Any] | None]) -> None:
+    for saved in column:
+        for place in saved or ():
+            if not isinstance(place, list) or len(place) != 2 or not all(map(is_whole, place)):
+                raise ValueError(f"superseded has {_shown(place)}, not an attempt and a step")
 
 
 def _check_status(column: Sequence[str]) -> None:
@@ -244,6 +264,10 @@ def _check_seconds(column: Sequence[float | str | None]) -> None:
 
 _RULES: Mapping[str, Callable[[Any], None]] = {
     "params": _check_params,
+    "old": _check_params,
+    "new": _check_params,
+    "adjustments": _check_adjustments,
+    "superseded": _check_saved,
     "status": _check_status,
     "space": _check_space,
     "changes": _check_changes,

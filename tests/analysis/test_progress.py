@@ -15,8 +15,11 @@ from caviar.messages import (
     CommandAnswered,
     DriverStarted,
     DriverStopped,
+    Paused,
     ProcessReplaced,
+    RolledBack,
     SweepEnded,
+    Unpaused,
     WorkerLost,
 )
 
@@ -34,7 +37,7 @@ def test_the_view_of_a_sweep_under_way(story):
     told.sampled(3, lr=0.3).started(3).report(3, 1, loss=0.9, other=1.0).report(3, 2, loss=0.8).sampled(4)
     view = follow(told, Progress()).view()
     assert (view.wanted, view.sampled) == (5, 5)
-    assert view.counts == {"pending": 1, "running": 1, "completed": 1, "stopped": 1, "failed": 1}
+    assert view.counts == {"pending": 1, "running": 1, "paused": 0, "completed": 1, "stopped": 1, "failed": 1}
     assert (view.best.trial, view.best.best, view.best.best_step) == (3, 0.9, 1)
     assert view.best.params == {"lr": 0.3}
     assert [leader.trial for leader in view.leaders] == [3, 0, 1]
@@ -56,11 +59,13 @@ def test_a_running_trial_without_a_report_is_shown(story):
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("seed", range(6))
 def test_any_cut_into_increments_gives_what_the_result_gives(story, mode, seed):
-    """Trials begin, fail, start again from a checkpoint and end in a random order; drivers come and go."""
+    """Trials begin, fail, are paused and rolled back, start again from a checkpoint and end in a random order;
+    drivers come and go."""
     rng = np.random.default_rng(seed)
     told = story(trials=30, mode=mode)
     piecewise = Progress()
     under_way: dict[int, tuple[int, int, bool]] = {}  # trial -> attempt, step, whether it runs
+    paused: set[int] = set()
     sampled = 0
     for _ in range(400):
         if rng.random() < 0.2:
@@ -75,7 +80,24 @@ def test_any_cut_into_increments_gives_what_the_result_gives(story, mode, seed):
         trial = int(rng.choice(list(under_way)))
         attempt, step, runs = under_way[trial]
         draw = rng.random()
-        if not runs:
+        if trial in paused and draw < 0.5:
+            told.tell(Unpaused(told.tick(), trial, attempt, step))
+            paused.discard(trial)
+        elif runs and draw < 0.05:
+            told.tell(Paused(told.tick(), trial, attempt, step))
+            paused.add(trial)
+        elif runs and draw < 0.1:
+            back = int(rng.integers(0, step + 1))
+            told.tell(RolledBack(told.tick(), trial, attempt + 1, back, step, attempt if back else None))
+            paused.discard(trial)
+            if rng.random() < 0.3:
+                follow(told, piecewise)
+            if rng.random() < 0.7:  # else it has not begun when the picture is taken
+                told.started(trial, attempt + 1, restored=back or None)
+                under_way[trial] = (attempt + 1, back, True)
+            else:
+                under_way[trial] = (attempt + 1, back, False)
+        elif not runs:
             restored = int(rng.integers(1, step + 1)) if step and rng.random() < 0.6 else None
             told.started(trial, attempt + 1, restored=restored)
             under_way[trial] = (attempt + 1, restored or 0, True)
@@ -85,13 +107,16 @@ def test_any_cut_into_increments_gives_what_the_result_gives(story, mode, seed):
             under_way[trial] = (attempt, step + 1, True)
         elif draw < 0.88:
             told.tell(AttemptFailed(told.tick(), trial, attempt, step, "boom"))
+            paused.discard(trial)
             under_way[trial] = (attempt, step, False)
         elif draw < 0.9:
             told.tell(DriverStarted(told.tick(), "host", 9, "0.1"))
+            paused.clear()
             under_way = {each: (a, s, False) for each, (a, s, _) in under_way.items()}
         else:
             told.ended(trial, str(rng.choice(["completed", "stopped", "failed"])), attempt)
             del under_way[trial]
+            paused.discard(trial)
     follow(told, piecewise)
 
     told.told = (0, 0)
@@ -108,6 +133,7 @@ def test_any_cut_into_increments_gives_what_the_result_gives(story, mode, seed):
         assert [trial.trial for trial in each.running] == sorted(
             t for t, (_, _, runs) in under_way.items() if runs
         )
+        assert [trial.trial for trial in each.running if trial.status == "paused"] == sorted(paused)
         assert each.reports == len(told.rows)
         assert each.elapsed_s == pytest.approx(result.elapsed_s())
     curves = result.curves()

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 
 from caviar.errors import CaviarError, UsageError
-from caviar.messages import AttemptFailed, AttemptLost, DriverStarted, DriverStopped
+from caviar.messages import (
+    BY_HAND,
+    Adjusted,
+    AttemptFailed,
+    AttemptLost,
+    DriverStarted,
+    DriverStopped,
+    Paused,
+    RolledBack,
+    Unpaused,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -60,6 +70,28 @@ def test_status_follows_the_last_move(story):
     assert told.result("running").counts() == {"pending": 1, "running": 2, "stopped": 1}
 
 
+def test_a_trial_that_waits_is_paused_until_it_goes_on(story):
+    told = story()
+    for trial in range(4):
+        told.sampled(trial).started(trial).tell(Paused(told.tick(), trial, 1, 3))
+    told.tell(Unpaused(told.tick(), 1, 1, 3)).ended(2, "stopped", reason="by hand")
+    told.tell(RolledBack(told.tick(), 3, 2, 0, 3))
+    assert told.result("running").trials().status.tolist() == ["paused", "running", "stopped", "pending"]
+    assert told.result("running").counts() == {"pending": 1, "running": 1, "paused": 1, "stopped": 1}
+    assert told.result("interrupted").counts() == {"pending": 3, "stopped": 1}
+
+
+def test_what_was_left_by_a_roll_back_does_not_count_even_before_the_next_attempt(story):
+    told = story().sampled(0).started(0).curve(0, [3.0, 2.0, 1.0, 0.5])
+    told.tell(RolledBack(told.tick(), 0, 2, 2, 4, 1))
+    assert told.result("running").curves().loss.tolist() == [3.0, 2.0]
+    assert told.result("running").best.value == 2.0
+    told.started(0, 2, restored=2).curve(0, [1.5], attempt=2, first=3)
+    assert told.result("running").curves().loss.tolist() == [3.0, 2.0, 1.5]
+    assert told.result("running").curves(attempts="all").loss.tolist() == [3.0, 2.0, 1.0, 1.5, 0.5]
+    assert told.result("running").trials().attempts.tolist() == [2]
+
+
 def test_nothing_runs_in_a_sweep_without_a_driver(story):
     told = story().sampled(0).started(0)
     assert told.result("interrupted").trials().status.tolist() == ["pending"]
@@ -80,6 +112,18 @@ def test_by_hand_is_for_the_trial_that_a_person_stopped(story):
         told.sampled(trial).started(trial)
     told.stop_ordered(0, "by hand").stop_ordered(1, "time_budget").stop_ordered(None, "by hand")
     assert told.result().trials().by_hand.tolist() == [True, False, False]
+
+
+def test_by_hand_is_also_what_a_person_adjusted_paused_or_rolled_back(story):
+    told = story(trials=6)
+    for trial in range(6):
+        told.sampled(trial).started(trial).report(trial, 1, loss=1.0)
+    told.tell(Adjusted(told.tick(), 0, 1, 2, {"lr": 0.1}, {"lr": 0.2}))
+    told.tell(Adjusted(told.tick(), 1, 1, 2, {"lr": 0.1}, {"lr": 0.2}, by="OnSpike"))
+    told.tell(RolledBack(told.tick(), 2, 2, 0, 1)).tell(RolledBack(told.tick(), 3, 2, 0, 1, by="OnSpike"))
+    told.tell(Paused(told.tick(), 4, 1, 1)).tell(Unpaused(told.tick(), 4, 1, 1))
+    assert told.result("running").trials().by_hand.tolist() == [True, False, True, False, True, False]
+    assert BY_HAND == "by hand"  # which is what the records of earlier versions say
 
 
 def test_reason_is_missing_where_none_was_given(story):

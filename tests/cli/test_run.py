@@ -63,7 +63,8 @@ def test_json(invoke, experiment, tmp_path):
     *progress, last = map(json.loads, result.stdout.splitlines())
     assert {line["kind"] for line in progress} == {"progress"}
     assert progress[-1]["state"] == "finished"
-    assert progress[-1]["counts"] == {"pending": 0, "running": 0, "completed": 3, "stopped": 1, "failed": 1}
+    states = {"pending": 0, "running": 0, "paused": 0, "completed": 3, "stopped": 1, "failed": 1}
+    assert progress[-1]["counts"] == states
     assert last["kind"] == "result"
     assert last["folder"] == str(tmp_path / "out")
     assert last["best"] == {

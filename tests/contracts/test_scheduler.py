@@ -203,3 +203,18 @@ def test_an_unknown_argument_is_refused(scheduler: Scheduler) -> None:
 
 def test_every_scheduler_runs_through_this_suite() -> None:
     assert {type(scheduler) for scheduler in SCHEDULERS} == set(schedulers.SCHEDULERS.values())
+
+
+def test_a_trial_that_is_observed_alone_changes_nothing_for_others(scheduler: Scheduler) -> None:
+    rng = random.Random(11)
+    with_it, without = scheduler.begin(max_step=MAX_STEP), scheduler.begin(max_step=MAX_STEP)
+    alone = 999
+    rungs = iter(rungs_of(with_it, alone, limit=40))
+    for judged in sweep(without, trials=40, seed=3):
+        trial, rung, loss, verdict = judged
+        if (own := next(rungs, None)) is not None:
+            with_it.decide(alone, own, 0.0)
+            with_it.observe_alone(alone, own, rng.choice([-9.0, 9.0, math.inf]))
+        assert with_it.decide(trial, rung, loss) is verdict
+        with_it.observe(trial, rung, loss)
+    with_it.forget(alone)

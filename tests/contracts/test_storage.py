@@ -338,18 +338,20 @@ def test_leftovers_are_removed_but_not_what_is_under_way_elsewhere(storage: Stor
 
 def test_what_is_appended_ends_up_under_its_key(storage: Storage, place: Open) -> None:
     for text in ("first\n", "second\n"):
-        with storage.appendable("logs/3.log").open("a") as file:
+        path = storage.appendable("logs/3.log")
+        with path.open("a") as file:
             file.write(text)
-        storage.settle("logs/3.log")
+        storage.appended("logs/3.log", path)
         assert place().read("logs/3.log").endswith(text.encode())
     assert place().read("logs/3.log") == b"first\nsecond\n"
 
 
 def test_a_log_may_go_on_elsewhere_and_come_back(storage: Storage, place: Open) -> None:
     for text, where in (("first\n", storage), ("second\n", place()), ("third\n", storage)):
-        with where.appendable("logs/3.log").open("a") as file:
+        path = where.appendable("logs/3.log")
+        with path.open("a") as file:
             file.write(text)
-        where.settle("logs/3.log")
+        where.appended("logs/3.log", path)
     assert storage.read("logs/3.log") == b"first\nsecond\nthird\n"
 
 

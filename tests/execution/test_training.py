@@ -50,6 +50,8 @@ class Ear(Link):
     def __init__(self, answer: Callable[[Trial, Entry], None] | None = None) -> None:
         self.runs: list[Run] = []
         self.entries: list[Entry] = []
+        self.logged: list[str] = []
+        self.waits: list[Callable[[Trial], None]] = []
         self.answer = answer or (lambda trial, entry: trial.answered(None))
 
     def attend(self, trial: Trial | None) -> None:
@@ -72,8 +74,11 @@ class Ear(Link):
         self.entries.append(entry)
         self.answer(trial, entry)
 
+    def wait(self, trial: Trial) -> None:
+        self.waits.pop(0)(trial)
+
     def log(self, trial: Trial, text: str) -> None:
-        pass
+        self.logged.append(text)
 
     @property
     def steps(self) -> list[int]:

@@ -8,7 +8,20 @@ import pytest
 
 from caviar.execution.resources import Resources
 from caviar.execution.watchdog import Verdict, Watchdog
-from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, SAVED, SET_UP, STARTED, TOLD, Entry
+from caviar.execution.wire import (
+    APPLIED,
+    BACK,
+    ENDED,
+    PAUSED,
+    REPORTS,
+    RUNG,
+    SAVED,
+    SET_UP,
+    STARTED,
+    TOLD,
+    UNPAUSED,
+    Entry,
+)
 
 STARTED_7: Entry = (STARTED, 0, 7, 1, None)
 ENDED_7: Entry = (ENDED, 0, 7, 1, 3, "returned", None, None, 0.5, 0.5, 3)
@@ -68,6 +81,31 @@ def test_waiting_for_an_answer_does_not_count() -> None:
     dog.answered(1000)
     assert dog.due(1029) is None
     assert dog.due(1030) is not None
+
+
+def test_a_pause_does_not_count() -> None:
+    dog = training()
+    dog.heard((PAUSED, 0, 7, 1, 3), 10, in_hand=True)
+    dog.heard((APPLIED, 0, 7, 1, 4, "id"), 20, in_hand=True)
+    assert dog.due(1000) is None
+    dog.heard((UNPAUSED, 0, 7, 1, 3), 1000, in_hand=True)
+    assert dog.due(1029) is None
+    assert dog.due(1030) is not None
+
+
+def test_a_pause_ends_with_its_trial() -> None:
+    for end in (ENDED_7, (STARTED, 0, 8, 0, None)):
+        dog = training()
+        dog.heard((PAUSED, 0, 7, 1, 3), 10, in_hand=True)
+        dog.heard(end, 20, in_hand=True)
+        assert dog.due(50) is not None
+
+
+def test_who_is_told_to_end_in_a_pause_has_the_grace_and_no_more() -> None:
+    dog = training()
+    dog.heard((PAUSED, 0, 7, 1, 3), 10, in_hand=False)
+    dog.heard(TOLD_7, 100, in_hand=False)
+    assert dog.due(110) is not None
 
 
 def test_a_process_with_nothing_to_do_owes_nothing() -> None:

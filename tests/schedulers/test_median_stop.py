@@ -117,3 +117,13 @@ def test_the_median_costs_the_logarithm_of_what_was_seen() -> None:
         rung = judge._averages[1]  # type: ignore[attr-defined]
         assert len(rung._lowest) == (trial + 2) // 2
         assert len(rung._lowest) + len(rung._rest) == trial + 1
+
+
+def test_a_trial_that_was_touched_by_hand_is_judged_by_its_best_and_no_median_has_it() -> None:
+    judge = MedianStop(min_trials=2).begin(max_step=10)
+    run(judge, 0, [2.0, 2.0, 2.0])
+    run(judge, 1, [2.0, 2.0, 2.0])
+    judge.observe_alone(2, 1, 1.0)
+    judge.observe_alone(2, 2, 9.0)
+    assert judge.decide(2, 3, 9.0) is GO, "its best is 1"
+    assert judge.decide(3, 1, 2.1) is STOP, "the median is 2"

@@ -84,3 +84,12 @@ def test_what_a_forgotten_trial_did_is_gone() -> None:
     judge.observe(0, 1, 0.1)
     judge.forget(0)
     assert judge.decide(0, 1, 9.0) is GO
+
+
+def test_a_trial_that_was_touched_by_hand_is_judged_as_any_other() -> None:
+    judge = Patience(2).begin(max_step=None)
+    judge.observe(0, 1, 0.5)
+    judge.observe_alone(0, 2, 0.4)
+    judge.observe_alone(0, 3, 0.6)
+    assert judge.decide(0, 4, 0.3) is GO
+    assert judge.decide(0, 4, 0.4) is STOP
