@@ -291,6 +291,8 @@ class Paused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,8 @@ class Unpaused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
