@@ -91,11 +91,11 @@ def test_where_nothing_can_be_pushed_it_does_not_roll_back() -> None:
     ("wanted", "told"),
     [
         ({"lrr": 0.1}, "rule <lambda>: there is no param 'lrr'; there are lr, optimizer"),
-        ({"lr": "*=x"}, "rule <lambda>: lr*=x: needs a finite number after *="),
-        ({"lr": "/=0"}, "rule <lambda>: lr/=0: needs a finite number after /="),
+        ({"lr": "*=x"}, "rule <lambda>: lr='*=x': needs a finite number after *="),
+        ({"lr": "/=0"}, "rule <lambda>: lr='/=0': nothing can be divided by 0"),
         ({"lr": float("nan")}, "rule <lambda>: lr=nan: needs a finite number"),
         ({"lr": [1]}, "rule <lambda>: lr=[1]: needs a number or a word"),
-        ({"optimizer": "*=2"}, "rule <lambda>: optimizer*=2: optimizer is 'adam', no number"),
+        ({"optimizer": "*=2"}, "rule <lambda>: optimizer='*=2': optimizer is 'adam', no number"),
         (Change(rollback_to=3), "rule <lambda>: rollback_to=3 lies ahead of step 2"),
         (
             0.5,
