@@ -57,11 +57,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = {"rules": "caviar.panda.rules", "spaces": "caviar.spaces"}
 """Public names that are modules."""
 
+_EXTRAS = {name: f"caviar.{name}" for name in ("torch", "lightning")}
+"""Modules that need what only an extra installs; so no ``from caviar import *`` has them."""
+
 __all__ = [*sorted(_HOME), *sorted(_ROOMS)]
 
 
 def __getattr__(name: str) -> Any:
-    room = _ROOMS.get(name)
+    room = _ROOMS.get(name) or _EXTRAS.get(name)
     if room is not None:
         globals()[name] = module = importlib.import_module(room)
         return module

@@ -57,7 +57,7 @@ from caviar.messages import (
 )
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
-from caviar.steering import COMMANDS, Steering
+from caviar.steering import COMMANDS, LONGEST_NAME, LONGEST_NOTE, Steering
 from caviar.trial import Params, Saved, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
@@ -211,6 +211,8 @@ class Controller:
 
     def _launch(self, record: TrialRecord) -> Launch:
         self._limits[record.trial] = self.state.plan.max_step
+        judge = self.state.judge
+        next_rung = record.next_rung if judge.recorded else judge.rung_after(record.trial, record.step)
         params: Params = record.params
         timeline: Timeline = ()
         if record.adjustments or self.state.plan.schedule:
@@ -220,7 +222,7 @@ class Controller:
             record.attempt,
             params,
             record.seed,
-            record.next_rung,
+            next_rung,
             record.checkpoint,
             self.state.plan.max_step,
             timeline,
@@ -344,6 +346,8 @@ class Controller:
 
     def _command_received(self, event: CommandReceived, now_us: int) -> Output:
         trial = event.trial
+        if self._knows(event.id):
+            return []
         steers = event.command in COMMANDS
         if steers and trial is None and self.state.plan.trials == 1:
             trial = 0
@@ -356,7 +360,9 @@ class Controller:
         elif steers and trial is None:
             refusal = f"{event.command}: name the trial, one of {self.state.plan.trials} (--trial N)"
         elif trial is not None and not 0 <= trial < self.state.sampled:
-            refusal = f"there is no trial {trial}: trials 0 to {self.state.sampled - 1} exist so far"
+            last = self.state.sampled - 1
+            so_far = f"trials 0 to {last} exist so far" if last >= 0 else "none exists yet"
+            refusal = f"there is no trial {trial}: {so_far}"
         elif trial is not None and self.state.state_of(trial).final:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is None and steers:
@@ -373,8 +379,15 @@ class Controller:
         ordered = self._record(StopOrdered(now_us, trial, reason))
         return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
 
+    def _knows(self, command: str) -> bool:
+        """Whether it was answered or is under way: doubled, it is dropped."""
+        under_way = any(command in ids for ids in self._unanswered.values())
+        return under_way or command in self.state.answered or self.steering.has(command)
+
     def _extension_requested(self, event: ExtensionRequested, now_us: int) -> Output:
         command, state = event.command, self.state
+        if self._knows(command.id):
+            return []
         try:
             if state.ended or state.stopping is not None:
                 raise UsageError(f"the sweep is stopping: {state.stopping or 'it has ended'}")
@@ -463,7 +476,9 @@ class Controller:
 def _reason(args: Mapping[str, Any]) -> str:
     """Why a command stops something: a rule says so itself."""
     by, note = args.get("by"), args.get("note")
-    return f"{by}: {note}" if isinstance(by, str) and isinstance(note, str) and by != BY_HAND else BY_HAND
+    if not (isinstance(by, str) and isinstance(note, str)) or by == BY_HAND:
+        return BY_HAND
+    return f"{by[:LONGEST_NAME]}: {note[:LONGEST_NOTE]}"
 
 
 def _ids(event: AttemptEnded) -> tuple[int, int, int]:

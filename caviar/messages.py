@@ -287,6 +287,8 @@ class Paused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,8 @@ class Unpaused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,8 +226,9 @@ class Runner:
                 self._hand.see(block)
         if self._controller.state.plan.schedule:  # a relative change depends on where the trial is
             for block in reports:
-                for trial, step in dict(zip(block.trial.tolist(), block.step.tolist(), strict=True)).items():
-                    self._controller.steering.reached(trial, step)
+                ids = zip(block.trial.tolist(), block.attempt.tolist(), strict=True)
+                for attempt, step in dict(zip(ids, block.step.tolist(), strict=True)).items():
+                    self._controller.steering.reached(*attempt, step)
 
     def _ask(self, hand: Hand, event: RungReached) -> None:
         """Let rules look at a trial that waits for it, and do what they want before it goes on."""

@@ -9,7 +9,10 @@ conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
 events.py      events
-stop.py        stop
+in_words.py    an event in words
+steer.py       set, pause, unpause, rollback, stop
+settings.py    lr=0.01 -> what it asks for
+panda.py       panda, replay
 check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again

@@ -145,9 +145,13 @@ def _summarize_run(result: Result) -> None:
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
+    from caviar.panda.live_run import LiveRun
+
     saved = result.savings()
     try:
         best = dataclasses.asdict(result.best)
+        if result.declaration.get("panda") is not None:
+            best["params"] = LiveRun(result.path).params_at(best["step"])
     except CaviarError:
         best = None
     return {

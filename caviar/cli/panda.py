@@ -194,7 +194,10 @@ def _params(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {text}: needs a param and its value, as in --set lr=0.1")
-        params[name.strip()] = value_of(value.strip())
+        try:
+            params[name.strip()] = value_of(value.strip())
+        except UsageError as error:
+            raise UsageError(f"--set {text:.60}: {error}") from None
     return params
 
 

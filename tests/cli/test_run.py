@@ -116,7 +116,10 @@ def test_ctrl_c(invoke, write, tmp_path):
     assert f"{out}: interrupted, " in invoke("status", out).stdout
     stopped = invoke("stop", out)
     assert stopped.exit_code == 2
-    assert stopped.stderr == f"caviar: error: {out}: is not running (interrupted), so there is nothing to stop\n"
+    assert stopped.stderr == (
+        f"caviar: error: {out}: is not running (interrupted), so there is nothing to stop; caviar resume {out}, "
+        "in Python run(..., resume=True), goes on with it\n"
+    )
 
 
 def test_ctrl_c_before_anything_was_started(invoke, write, tmp_path):
