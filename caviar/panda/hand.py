@@ -155,11 +155,15 @@ class Hand:
         new = ((name, change) for name, change in wanted.items() if name not in done)
         return [Decision(name, change, step=step, judged=number) for name, change in new]
 
-    def refused(self, decision: Decision, why: str) -> None:
-        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+    def undone(self, decision: Decision) -> None:
+        """Nothing came of a decision, as something else came first: it was no firing."""
         mine = (decision.rule, decision.judged)
         self._firings = [firing for firing in self._firings if (firing.rule, firing.judged) != mine]
         self._goes_back = False
+
+    def refused(self, decision: Decision, why: str) -> None:
+        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+        self.undone(decision)
         self._leave_out(decision.rule, f"what it wanted at step {decision.step} was refused: {why}")
 
     def _live(self, step: int, params: Params, firings: Sequence[Firing]) -> Live:

@@ -19,13 +19,13 @@ from caviar.messages import (
     Reports,
     RolledBack,
     RungReached,
-    TrialEnded,
     TrialStarted,
 )
 from caviar.panda.hand import Decision, Hand
 from caviar.panda.recorded import Begun, Fired
 from caviar.panda.rules import Change, OnNonFinite, Rule, Schedule, as_rule, from_dict, timetable
 from caviar.space import Float, Int, Space
+from caviar.steering import NOT_APPLIED
 from caviar.store.tables import events_of
 from caviar.trial import Params
 
@@ -44,8 +44,6 @@ class RuleHand:
         self._rules = rules
         self._decisions: dict[str, Decision] = {}
         """Those without an answer, by the id of their command."""
-        self._over = False
-        """Whether the trial has ended: what is not done any more was not refused."""
 
     @property
     def every(self) -> int:
@@ -64,15 +62,16 @@ class RuleHand:
             case RolledBack():
                 self._hand.rolled_back(item.step, attempt=item.attempt)
             case TrialStarted():
-                self._over = False
                 self._hand.restarted(item.restored or 0, attempt=item.attempt)
-            case TrialEnded():
-                self._over = True
             case Extended():
                 self._hand.max_step = item.max_step
             case CommandAnswered():
                 decision = self._decisions.pop(item.id, None)
-                if decision is not None and not item.applied and not self._over:
+                if decision is None or item.applied:
+                    return
+                if item.text.startswith(NOT_APPLIED):
+                    self._hand.undone(decision)
+                else:
                     self._hand.refused(decision, item.text)
 
     def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:
@@ -99,7 +98,7 @@ class RuleHand:
 
     def recall(self, metrics: pa.Table, events: pa.Table) -> None:
         """Take in what was reported and recorded before this driver."""
-        kinds = (TrialStarted, TrialEnded, RolledBack, Extended, CommandReceived, CommandAnswered)
+        kinds = (TrialStarted, RolledBack, Extended, CommandReceived, CommandAnswered)
         rows = events.filter(pc.is_in(events.column("kind"), value_set=pa.array([kind.kind for kind in kinds])))
         told = [one for one in events_of(rows) if (getattr(one, "trial", None) or 0) == 0]
         for one in told:
@@ -189,11 +188,8 @@ def _fired(told: Sequence[Recorded]) -> tuple[list[Fired], dict[str, str]]:
     back_to: dict[str | None, int] = {}
     fired: list[Fired] = []
     refused: dict[str, str] = {}
-    over = False
     for one in told:
         match one:
-            case TrialStarted() | TrialEnded():
-                over = isinstance(one, TrialEnded)
             case CommandReceived() if _ID.fullmatch(one.id):
                 asked[one.id] = one
             case RolledBack():
@@ -202,7 +198,7 @@ def _fired(told: Sequence[Recorded]) -> tuple[list[Fired], dict[str, str]]:
                 command = asked[one.id]
                 if one.applied:
                     fired.append(_firing(command, back_to.get(one.id)))
-                elif not over:
+                elif not one.text.startswith(NOT_APPLIED):
                     refused[str(command.args["by"])] = one.text
     return fired, refused
 

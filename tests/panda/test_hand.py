@@ -259,6 +259,14 @@ def test_what_is_refused_was_no_firing(caplog: pytest.LogCaptureFixture) -> None
     assert [each.rule for each in go(held, [2])] == ["EveryN 2"]
 
 
+def test_what_came_to_nothing_was_no_firing_and_may_come_again() -> None:
+    held = hand(EveryN(1, scale={"lr": 0.5}, cooldown=9))
+    [decision] = go(held, [1])
+    held.undone(decision)
+    assert held.firings == ()
+    assert len(go(held, [2])) == 1
+
+
 def test_rules_that_were_left_out_stay_so_in_a_run_that_goes_on() -> None:
     noted = Noted()
     held = hand(noted)
