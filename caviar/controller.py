@@ -41,6 +41,7 @@ from caviar.messages import (
     ProcessReplaced,
     Recorded,
     RoomOffered,
+    Ruled,
     RungReached,
     StageOpened,
     Stop,
@@ -128,6 +129,7 @@ class Controller:
             ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
+            Ruled: self._ruled,
             ExtensionRequested: self._extension_requested,
         }
 
@@ -344,7 +346,10 @@ class Controller:
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
         return self._stop_all(event.reason, now_us)
 
-    def _command_received(self, event: CommandReceived, now_us: int) -> Output:
+    def _ruled(self, event: Ruled, now_us: int) -> Output:
+        return self._command_received(event.command, now_us, at=event.step)
+
+    def _command_received(self, event: CommandReceived, now_us: int, *, at: int | None = None) -> Output:
         trial = event.trial
         if self._knows(event.id):
             return []
@@ -367,7 +372,7 @@ class Controller:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is None and steers:
             try:
-                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us)]
+                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us, at=at)]
             except UsageError as error:
                 refusal = str(error)
         if refusal is not None:

@@ -146,6 +146,15 @@ class ExtensionRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled(Event):
+    """A rule's command to a trial that waits at a rung, after it reported ``step``."""
+
+    kind: ClassVar[str] = "ruled"
+    command: CommandReceived
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested(Event):
     """Stop everything: the time budget is spent, or the sweep cannot go on."""
 
@@ -538,6 +547,8 @@ class Adjust(Command):
     command: str
     """Its id, which comes back as `Applied`."""
     changes: Params
+    certain: bool = False
+    """It is recorded already, from this boundary on: so it waits for no checkpoint, and nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)
