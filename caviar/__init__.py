@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from caviar.execution import Resources as Resources
     from caviar.execution import Simulated as Simulated
     from caviar.execution.training import Trial as Trial
+    from caviar.panda import rules as rules
     from caviar.panda.live_run import LiveRun as LiveRun
     from caviar.panda.live_run import attach as attach
     from caviar.samplers import GridSampler as GridSampler
@@ -53,12 +54,20 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME), "spaces"]
+_ROOMS = {"rules": "caviar.panda.rules", "spaces": "caviar.spaces"}
+"""Public names that are modules."""
+
+_EXTRAS = {name: f"caviar.{name}" for name in ("torch", "lightning")}
+"""Modules that need what only an extra installs; so no ``from caviar import *`` has them."""
+
+__all__ = [*sorted(_HOME), *sorted(_ROOMS)]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "spaces":
-        return importlib.import_module("caviar.spaces")
+    room = _ROOMS.get(name) or _EXTRAS.get(name)
+    if room is not None:
+        globals()[name] = module = importlib.import_module(room)
+        return module
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'caviar' has no attribute {name!r}")

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,6 +26,9 @@ COMMIT_S = 0.2
 
 PATIENT_COMMIT_S = 1.0
 """After a failed commit, the time until the next try."""
+
+SOON_S = 0.1
+"""So long at most, and once, the loop waits for a commit where somebody waits for what the next one brings."""
 
 LEASE_S = 5.0
 
@@ -73,6 +76,9 @@ class Commits:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="caviar-recorder")
         self._due_at = 0.0
         self._soon = False
+        """Whether somebody waits for what is in the batch."""
+        self._waited = False
+        """Whether the loop has waited for the commit before that."""
         self.stuck: str | None = None
         """Why the last commit failed; None when it succeeded."""
 
@@ -93,12 +99,15 @@ class Commits:
         """See how the last commit went, and begin the next one if it is due. `FencedError`: another driver took
         over."""
         if self._writing is not None:
+            if self._soon and not self._waited:  # inline, the next turn may be a long step of training away
+                self._waited = True
+                wait([self._writing], SOON_S)
             if not self._writing.done():
                 return
             self._settle()
         if now_s >= self._due_at or (self._soon and self.stuck is None):
             self._due_at = now_s + (PATIENT_COMMIT_S if self.stuck else COMMIT_S)
-            self._soon = False
+            self._soon = self._waited = False
             self._write()
 
     def flush(self) -> None:

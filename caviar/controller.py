@@ -361,8 +361,9 @@ class Controller:
         elif steers and trial is None:
             refusal = f"{event.command}: name the trial, one of {self.state.plan.trials} (--trial N)"
         elif trial is not None and not 0 <= trial < self.state.sampled:
-            so_far = f"trials 0 to {self.state.sampled - 1} exist" if self.state.sampled else "none exists"
-            refusal = f"there is no trial {trial}: {so_far} so far"
+            last = self.state.sampled - 1
+            so_far = f"trials 0 to {last} exist so far" if last >= 0 else "none exists yet"
+            refusal = f"there is no trial {trial}: {so_far}"
         elif trial is not None and self.state.state_of(trial).final:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is None and steers:

@@ -8,6 +8,7 @@ Exception
     │       ├── LeaseError      another driver holds the folder
     │       └── FencedError     another driver took the folder over while this one was away
     ├── MetricError             a report that cannot be stored (raised in the training function)
+    ├── CommandError            a command to a running sweep that was refused, or not answered in time
     ├── ExecutionError          workers cannot be started, or all were lost
     └── IllegalMoveError        a trial was asked to make a move that its state forbids: a bug in caviar
 
@@ -48,6 +49,10 @@ class FencedError(FolderError):
 
 class MetricError(CaviarError, ValueError):
     """A report that cannot be stored: a value that is no number, a reserved name, a step that shrinks."""
+
+
+class CommandError(CaviarError, RuntimeError):
+    """A command to a running sweep was refused, or not answered; the text says whether it can still be applied."""
 
 
 class ExecutionError(CaviarError, RuntimeError):

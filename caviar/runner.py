@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Protocol
 
@@ -235,7 +236,7 @@ class Runner:
         if record is not None and record.stop_reason is None:
             params, _ = self._controller.state.params_at(record, event.step)
             for command in hand.judge(event, params):
-                self._handle(command, self._executor.now_us())
+                self._obey(replace(command, time_us=self._executor.now_us()))
 
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, merged, shown
+from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
 from caviar.analysis.result import Result, load
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
@@ -288,7 +288,13 @@ class Sweep:
             _log.warning("not given, so the middle of their scale: %s", told)
         steps = self.max_step if max_step is None else max_step
         watch = watching(
-            rules, params=begins_with, metric=self.metric, minimize=self.mode == "min", max_step=steps
+            rules,
+            params=begins_with,
+            space=self.space,
+            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            metric=self.metric,
+            minimize=self.mode == "min",
+            max_step=steps,
         )
         alone = self.but(
             trials=1,

@@ -24,6 +24,7 @@ from caviar.messages import (
     AttemptEnded,
     Checkpointed,
     Command,
+    CommandAnswered,
     CommandReceived,
     Launch,
     Recorded,
@@ -345,6 +346,45 @@ def test_commands_are_answered_and_removed_once_the_answer_is_committed() -> Non
     assert any("unknown command 'dance'" in data for data in answers)
     assert any("there is no trial 99" in data for data in answers)
     assert any("trial 1 stopped at step 2" in data for data in answers)
+
+
+def test_who_waits_for_an_answer_need_not_wait_for_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inline, the next turn may be a long step of training away: the loop waits for the commit under way, once."""
+    writing: list[Future[None]] = []
+    waited: list[float] = []
+    in_time = False
+
+    def submit(self: Any, function: Callable[..., None], *args: Any) -> Future[None]:
+        future: Future[None] = Future()
+        if function.__name__ == "_commit":
+            writing.append(future)
+        return future
+
+    def wait(futures: list[Future[None]], timeout_s: float) -> None:
+        waited.append(timeout_s)
+        if in_time:
+            futures[0].set_result(None)
+
+    monkeypatch.setattr(AtOnce, "submit", submit)
+    monkeypatch.setattr(commits_module, "wait", wait)
+    commits = commits_module.Commits(Ledger(), acknowledge=lambda delivery: None, tidy=lambda event: None)
+
+    def answer(*, soon: bool) -> None:
+        commits.add_event(CommandAnswered(2, "a", True, "paused"), soon=soon)
+        commits.turn(1.0)
+
+    answer(soon=True)
+    answer(soon=False)
+    assert (len(writing), waited) == (1, []), "nobody waits for the second"
+    answer(soon=True)
+    answer(soon=True)
+    assert (len(writing), waited) == (1, [commits_module.SOON_S]), "only once"
+    writing[0].set_result(None)
+    commits.turn(1.0)
+    assert len(writing) == 2
+    in_time = True
+    answer(soon=True)
+    assert (len(writing), len(waited)) == (3, 2), "the one before was done in time"
 
 
 def test_what_is_no_command_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

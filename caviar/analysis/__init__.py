@@ -7,6 +7,8 @@ frames.py       both -> pandas
 result.py       Result, and load(path)
 savings.py      what early stopping saved
 progress.py     the live view: a fold with bounded memory over curve.py, rates.py and notes.py
+live_run.py     the same of a live run, over envelope.py, pace.py and acts.py
+branches.py     the attempts of a trial that was rolled back, as a tree
 page.py         the HTML page; page.html is its template
 ```
 """

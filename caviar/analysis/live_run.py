@@ -16,6 +16,7 @@ from caviar.analysis.pace import Pace
 from caviar.analysis.progress import Increment
 from caviar.analysis.reports import ReportColumns
 from caviar.analysis.trials import MISSING, MOVES_OF_DRIVERS, MOVES_OF_TRIALS, EventColumns, beginnings
+from caviar.errors import FolderError, UsageError
 from caviar.messages import LAST_STEP, Floats, Ints
 from caviar.trial import Params, TrialState
 
@@ -247,7 +248,10 @@ class LiveRunProgress:
     def _params(self) -> tuple[Params, dict[str, Change]]:
         """The params of the next step, and the last change of each that changed."""
         if self._course is None:
-            self._course = effective(self._sampled, self._schedule, self._adjustments, step=0)
+            try:
+                self._course = effective(self._sampled, self._schedule, self._adjustments, step=0)
+            except (UsageError, ArithmeticError) as error:
+                raise FolderError(f"{self._where}: its params cannot be worked out: {error}") from None
         begin, later = self._course
         here, changes = dict(begin), dict[str, Change]()
         for step, new in later:

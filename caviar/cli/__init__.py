@@ -9,12 +9,18 @@ conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
 events.py      events
-stop.py        stop
+in_words.py    an event in words
+steer.py       set, pause, unpause, rollback, stop
+settings.py    lr=0.01 -> what it asks for
+panda.py       panda, replay
 check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again
 live.py        what to show on a terminal
 lines.py       the same as plain lines, and as JSON
+live_run.py    what to show of a live run on a terminal
+run_lines.py   the same as plain lines, and as JSON
+chart.py       a curve drawn with characters; canvas.py has the dots, ticks.py the axes
 table.py       a table on a terminal, in a pipe, as CSV, as JSON
 figures.py     numbers, durations and sparklines as people read them
 ```

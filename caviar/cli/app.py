@@ -32,7 +32,11 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
-    "stop": "caviar.cli.stop",
+    "set": "caviar.cli.steer",
+    "pause": "caviar.cli.steer",
+    "unpause": "caviar.cli.steer",
+    "rollback": "caviar.cli.steer",
+    "stop": "caviar.cli.steer",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

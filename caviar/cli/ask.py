@@ -1,15 +1,19 @@
-"""A command to a running sweep, through its inbox, and its answer."""
+"""A command to a running sweep, and its answer printed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from caviar.cli.app import DONE, FAILED
-from caviar.errors import CaviarError, UsageError
+from caviar.cli.app import DONE
+from caviar.cli.table import print_json
+from caviar.errors import UsageError
+
+if TYPE_CHECKING:
+    from caviar.messages import Recorded
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -20,6 +24,7 @@ def timeout_option(command: AnyFunction) -> AnyFunction:
         "--timeout",
         "timeout_s",
         type=click.FloatRange(min=0),
+        metavar="S",
         default=30.0,
         show_default=True,
         help="Seconds to wait for the answer of a running sweep.",
@@ -28,19 +33,42 @@ def timeout_option(command: AnyFunction) -> AnyFunction:
 
 
 def ask(
-    folder: str, command: str, *, trial: int | None = None, args: Mapping[str, Any] | None = None, timeout_s: float
+    folder: str,
+    command: str,
+    *,
+    trial: int | None = None,
+    args: Mapping[str, Any] | None = None,
+    timeout_s: float,
+    as_json: bool = False,
 ) -> int:
-    """Leave a command, wait for its answer and print it; returns the exit status."""
+    """Have a running sweep carry out a command and print its answer; returns the exit status.
+
+    ``as_json``: as an object, with the events that came of it as ``caviar events --json`` has them.
+    """
     if math.isnan(timeout_s):
         raise UsageError(f"--timeout {timeout_s}: needs a number of seconds")
-    from caviar.store import inbox
+    from caviar.panda.asking import carried_out
 
-    command_id = inbox.post(folder, command, trial=trial, args=args or {})
-    answer = inbox.answer(folder, command_id, timeout_s=timeout_s)
-    if answer is None:
-        raise CaviarError(
-            f"{folder}: no answer within {timeout_s:g} s; the command stays in the inbox and is applied when the "
-            "driver comes to it (--timeout waits longer)"
-        )
-    click.echo(answer.text)
-    return DONE if answer.applied else FAILED
+    given = {name: value for name, value in (args or {}).items() if value is not None}
+    outcome = carried_out(folder, command, trial=trial, args=given, timeout_s=timeout_s)
+    answer = outcome.answer
+    if as_json:
+        print_json({"id": answer.id, "text": answer.text, "events": [_as_dict(event) for event in outcome.events]})
+    else:
+        click.echo(answer.text)
+    return DONE
+
+
+def _as_dict(event: Recorded) -> dict[str, Any]:
+    import json
+
+    from caviar.store.rows import to_row
+
+    row = to_row(event)
+    return {
+        "kind": row.kind,
+        "trial": row.trial,
+        "attempt": row.attempt,
+        "step": row.step,
+        "data": json.loads(row.data),
+    }

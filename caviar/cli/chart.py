@@ -23,6 +23,9 @@ LABEL = 12
 MOST_LABELS = 6
 """So many labels at most has the vertical axis."""
 
+WIDENING = 2.0
+"""The axis reaches at most so many times the height of the main line beyond it, for the sake of the others."""
+
 CROWDED = 6
 """Marks in more than one of so many columns stand under the axis alone."""
 
@@ -101,13 +104,27 @@ def rows(chart: Chart, *, braille: bool = True) -> list[Text]:
         why = "no value is finite" if left_out else "nothing to draw yet"
         lines = [_title(chart, []), Text(why, FRAME, no_wrap=True, overflow="crop")]
         return [*lines, *(Text() for _ in range(chart.height - len(lines)))]
-    frame = _frame(chart, Axis.of(float(shown.min()), float(shown.max()), log=chart.log), braille=braille)
+    frame = _frame(chart, _axis(chart, shown), braille=braille)
     remarks = ["log scale"] if frame.axis.log else []
     if left_out:
         kind = "above 0" if chart.log and np.isfinite(values).all() else "finite"
         remarks.append(f"{left_out:,} value{'' if left_out == 1 else 's'} not {kind}")
     field = zip(_sides(frame), _field(chart.lines, frame), strict=True)
     return [_title(chart, remarks), *(side + line for side, line in field), *_foot(frame)]
+
+
+def _axis(chart: Chart, shown: Floats) -> Axis:
+    """As high as the main line; what was abandoned widens it no more than `WIDENING` allows, and is cut off beyond
+    that: it may have exploded."""
+    whole = Axis.of(float(shown.min()), float(shown.max()), log=chart.log)
+    main = np.concatenate([np.zeros(0), *(line.values for line in chart.lines if line.main)])
+    main = main[drawable(main, log=bool(chart.log))]
+    if not len(main) or main.min() == main.max():
+        return whole
+    least, most = float(main.min()), float(main.max())
+    narrow = Axis.of(least, most, log=chart.log if whole.low > 0 or chart.log else False)
+    below, above = (narrow.at(share) for share in (-WIDENING, 1 + WIDENING))
+    return Axis.of(max(whole.low, below), min(whole.high, above), log=narrow.log)
 
 
 def _frame(chart: Chart, axis: Axis, *, braille: bool) -> _Frame:

@@ -108,6 +108,9 @@ def _summarize(result: Result, *, as_json: bool) -> None:
     saved = result.savings()
     if as_json:
         return
+    if result.declaration.get("panda") is not None:
+        _summarize_run(result)
+        return
     click.echo(f"{sum(counts.values()):,} trials: {figures.counts(counts)}")
     try:
         best = result.best
@@ -124,10 +127,31 @@ def _summarize(result: Result, *, as_json: bool) -> None:
     click.echo(f"everything is in {result.path}")
 
 
+def _summarize_run(result: Result) -> None:
+    """Say what came of a live run: its params are those of the best step, which may not be those that it began
+    with."""
+    from caviar.panda.live_run import LiveRun
+
+    run = LiveRun(result.path)
+    click.echo(f"{run.status} at step {run.step:,}")
+    try:
+        best = result.best
+    except CaviarError as error:
+        click.echo(str(error))
+    else:
+        click.echo(f"best {result.metric} {figures.number(best.value)} at step {best.step:,}, trained with:")
+        click.echo(f"  {figures.params(run.params_at(best.step))}")
+    click.echo(f"everything is in {result.path}")
+
+
 def _as_dict(result: Result) -> dict[str, Any]:
+    from caviar.panda.live_run import LiveRun
+
     saved = result.savings()
     try:
         best = dataclasses.asdict(result.best)
+        if result.declaration.get("panda") is not None:
+            best["params"] = LiveRun(result.path).params_at(best["step"])
     except CaviarError:
         best = None
     return {

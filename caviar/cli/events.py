@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | None, form: Form | None) -> None:
     """What happened, in order."""
     from caviar.analysis.result import load
+    from caviar.cli.in_words import what
     from caviar.cli.tables import check_trials
 
     result = load(folder)
@@ -51,7 +51,7 @@ def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | N
         when = figures.moment(event["time"].to_pydatetime())
         of_trial = "" if event["trial"] is _missing() else f"trial {event['trial']}"
         line = f"{when}  {event['kind'].ljust(width)}  {of_trial.ljust(10)}  {what(event)}"
-        click.echo(line.rstrip())
+        click.echo(figures.one_line(line.rstrip()))
         if trial is not None and event["data"].get("error"):
             click.echo(_indented(event["data"]["error"]))
     if not kinds and tail is None:
@@ -71,7 +71,7 @@ def _print_branches(result: Result, wanted: int | None, form: Form | None) -> No
             continue
         click.echo()
         for line in tree(trial, branches, unicode=speaks_unicode()):
-            click.echo(line)
+            click.echo(figures.one_line(line))
 
 
 def check_event(result: Result, event: Mapping[str, Any]) -> None:
@@ -98,87 +98,6 @@ def _check_kinds(kinds: tuple[str, ...], present: set[str]) -> None:
     for kind in kinds:
         if kind not in known:
             raise UsageError(f"--kind {kind}: no events are of that kind; there are {', '.join(sorted(known))}")
-
-
-def what(event: Mapping[str, Any]) -> str:
-    """What an event says, in one line, without its time, kind and trial."""
-    data: dict[str, Any] = event["data"]
-    step = event["step"]
-    match event["kind"]:
-        case "trial_sampled":
-            return figures.params(data["params"])
-        case "trial_started":
-            again = "" if data.get("restored") is None else f", from step {data['restored']}"
-            return f"attempt {event['attempt']} on {data['worker']}{again}"
-        case "decision":
-            return f"{data['decision']} at step {step} (rung {data['rung']}): {_value(data['value'])}"
-        case "trial_ended":
-            return _end(data, step)
-        case "attempt_failed":
-            again = f" (tried again in {data['retry_in_s']:g} s)" if data.get("retry_in_s") else ""
-            return f"attempt {event['attempt']} at step {step}: {data['reason']}{again}"
-        case "attempt_lost":
-            return f"attempt {event['attempt']} at step {step}: {data['reason']}"
-        case "trial_reopened":
-            return f"trains on from step {step}" if step else "is tried after all"
-        case "checkpoint_lost":
-            return f"step {step}: {data['reason']}"
-        case "extended":
-            limit = data.get("max_step")
-            return f"{data['trials']} trials" + ("" if limit is None else f", up to step {limit}")
-        case "declaration_changed":
-            return f"now another: {', '.join(data['changes'])}"
-        case "checkpointed":
-            return f"step {step}"
-        case "adjusted":
-            from caviar.adjusting import told
-
-            return f"from step {step}: {told(data['old'], data['new'])}{_who(data)}"
-        case "paused" | "unpaused":
-            return f"after step {step}"
-        case "rolled_back":
-            return f"from step {data['from_step']} to step {step}{_who(data)}"
-        case "events_lost":
-            return f"events of the commits {data['first']} to {data['last']} stood here; their files were damaged"
-        case "repaired":
-            lost = ", ".join(data["lost"]) or "nothing"
-            count = len(data["aside"])
-            return f"lost: {lost}; {count} file{'' if count == 1 else 's'} set aside"
-        case "sweep_started":
-            return f"{data['trials']} trials"
-        case "stage_opened":
-            return f"stage {data['stage']}: {', '.join(param['name'] for param in data['space']['params'])}"
-        case "driver_started":
-            return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
-        case "driver_stopped" | "stop_ordered" | "sweep_ended":
-            return str(data["reason"])
-        case "worker_lost" | "process_replaced":
-            return f"{data['worker']}: {data['reason']}"
-        case "command_received":
-            return f"{data['command']} {figures.params(data['args'])}".rstrip()
-        case "command_answered":
-            return str(data["text"])
-    return json.dumps(data) if data else ""
-
-
-def _end(data: Mapping[str, Any], step: int) -> str:
-    said = f"{data['status']} at step {step}"
-    if data.get("reason") is not None:
-        said += f": {data['reason']}"
-    if data.get("best") is not None:
-        said += f"; best {_value(data['best'])} at step {data['best_step']}"
-    return said
-
-
-def _who(data: Mapping[str, Any]) -> str:
-    """By whom, and why, as far as that was said."""
-    by = data.get("by") or "by hand"
-    said = by if by.startswith("by ") else f"by {by}"
-    return f" ({said}: {data['note']})" if data.get("note") else f" ({said})"
-
-
-def _value(value: float | str) -> str:
-    return figures.number(value)
 
 
 def _indented(text: str) -> str:

@@ -53,6 +53,11 @@ def params(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={number(value)}" for name, value in values.items())
 
 
+def one_line(text: str) -> str:
+    """The text with a blank for each character that would not be seen, or would end the line."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
 def counts(by_state: Mapping[str, int]) -> str:
     """Trials by state, those that there are: ``12 completed, 3 stopped``."""
     return ", ".join(f"{count:,} {state}" for state, count in by_state.items() if count) or "none yet"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from caviar.errors import FolderError, OutageError
 
 if TYPE_CHECKING:
+    from caviar.analysis.live_run import LiveRunView
     from caviar.analysis.progress import View
     from caviar.store.place import Place
 
@@ -33,6 +34,8 @@ class Moment:
     state: str
     """finished, running or interrupted."""
     view: View
+    run: LiveRunView | None = None
+    """Of a live run: how it stands."""
 
     @property
     def metric(self) -> str:
@@ -62,6 +65,7 @@ class Follower:
     """Reads what is new in a sweep folder; what is no sweep raises `FolderError`."""
 
     def __init__(self, folder: Place) -> None:
+        from caviar.analysis.live_run import LiveRunProgress
         from caviar.analysis.progress import Progress
         from caviar.store.declaration import check_complete
         from caviar.store.reader import Reader
@@ -70,17 +74,22 @@ class Follower:
         self._reader = Reader(folder)
         check_complete(self._reader.declaration, folder)
         self._progress = Progress(str(folder))
+        live = self._reader.declaration.get("panda") is not None
+        self._run = LiveRunProgress(str(folder)) if live else None
         self._in_the_dark = False
 
     def look(self) -> Moment:
         """The present."""
         # the state first: what a sweep recorded before it ended is then never missed
         state = self._reader.state()
-        self._progress.update(self._reader.refresh(), self._reader.declaration)
-        now_us = time.time_ns() // 1000 if state == "running" else None
-        return Moment(
-            self._folder, self._reader.declaration, state, self._progress.view(now_us, alive=state == "running")
-        )
+        increment, alive = self._reader.refresh(), state == "running"
+        declaration = self._reader.declaration
+        self._progress.update(increment, declaration)
+        view = self._progress.view(time.time_ns() // 1000 if alive else None, alive=alive)
+        if self._run is None:
+            return Moment(self._folder, declaration, state, view)
+        self._run.update(increment, declaration)
+        return Moment(self._folder, declaration, state, view, self._run.view(alive=alive))
 
     def try_look(self) -> Moment | None:
         """The present; None while the object store that the sweep lies in is out of reach, which is said once."""

@@ -13,6 +13,7 @@ from caviar.cli.table import print_json
 
 if TYPE_CHECKING:
     from caviar.analysis.curve import TrialView
+    from caviar.cli.run_lines import RunLines
 
 
 class Lines:
@@ -22,9 +23,18 @@ class Lines:
 
     def __init__(self) -> None:
         self._before: object = None
+        self._run: RunLines | None = None
 
     def show(self, moment: Moment) -> None:
         """Print a line, unless nothing has changed."""
+        if moment.run is not None:
+            from caviar.cli.run_lines import RunLines
+
+            self._run = self._run or RunLines()
+            for text in self._run.new(moment, moment.run):
+                click.echo(text)
+            sys.stdout.flush()
+            return
         view = moment.view
         now = (dict(view.counts), view.reports, moment.state)
         if now != self._before:
@@ -78,6 +88,10 @@ def line(moment: Moment) -> str:
 
 def as_dict(moment: Moment) -> dict[str, Any]:
     """The same for machines."""
+    if moment.run is not None:
+        from caviar.cli import run_lines
+
+        return run_lines.as_dict(moment, moment.run)
     view = moment.view
     return {
         "kind": "progress",

@@ -15,6 +15,7 @@ from caviar.analysis.curve import TrialView
 from caviar.analysis.progress import View
 from caviar.cli import figures
 from caviar.cli.follow import Moment
+from caviar.cli.live_run import Picture
 
 SPARKLINE_WIDTH = 24
 STYLES = {
@@ -52,6 +53,9 @@ class LiveView:
         """Leave the last picture, without the trials under way."""
         if self._last is None:
             self._live.update(Text(""))
+        elif self._last.run is not None:
+            width, height = self._console.size
+            self._live.update(Picture(self._last, self._last.run, width, height - 1, hint=False))
         else:
             self._live.update(Group(*_head(self._last), *_table(self._last, self._last.view.leaders, [])))
         self._live.stop()
@@ -59,6 +63,8 @@ class LiveView:
 
 def draw(moment: Moment, width: int, height: int) -> RenderableType:
     """The whole picture, on at most ``height`` lines of ``width`` characters, as far as that is possible."""
+    if moment.run is not None:
+        return Picture(moment, moment.run, width, height - 1)
     best = _best(moment)
     leaders = moment.view.leaders[: max(1, height // 4)]
     notes = _notes(moment.view) if height >= HEIGHT_FOR_NOTES else []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caviar.cli import figures
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
 from caviar.cli.run import source_of
@@ -72,7 +73,7 @@ def panda(
     sweep = changed(find_sweep(module, file, name=name), changes)
     folder = place(out) if out is not None else Path("runs") / f"{file.stem}-live"
     check_new(SweepFolder(folder), wall_clock_us())
-    params = _params(settings)
+    params = _complete(sweep, _params(settings))
     watching = _rules(rules, module)
 
     def begin() -> Result:
@@ -176,6 +177,15 @@ def go_on_live(
     return begin
 
 
+def _complete(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All params; those that were not given are told, above whatever is shown of the run."""
+    params = sweep.space.middle(given)
+    missing = {name: value for name, value in params.items() if name in sweep.space.varying and name not in given}
+    if missing:
+        click.echo(f"not given, so the middle of their scale: {figures.params(missing)}", err=True)
+    return params
+
+
 def _params(settings: Sequence[str]) -> dict[str, Any]:
     from caviar.cli.settings import value_of
 
@@ -184,14 +194,17 @@ def _params(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {text}: needs a param and its value, as in --set lr=0.1")
-        params[name.strip()] = value_of(value.strip())
+        try:
+            params[name.strip()] = value_of(value.strip())
+        except UsageError as error:
+            raise UsageError(f"--set {text:.60}: {error}") from None
     return params
 
 
 def _rules(texts: Sequence[str], module: ModuleType) -> list[Any]:
-    from caviar.panda.rule_hand import parse
+    from caviar.panda.rules import parse
 
-    return [parse(text, functions=_functions(module)) for text in texts]
+    return [parse(text, _functions(module)) for text in texts]
 
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:

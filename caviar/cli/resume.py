@@ -122,7 +122,7 @@ def extend(
             space = declared(folder, target, changes)[0].space.to_dict()
             asked["space"] = None if space == reader.declaration["space"] else space
         given = {name: value for name, value in asked.items() if value is not None}
-        return ask(folder, "extend", args=given, timeout_s=timeout_s)
+        return ask(folder, "extend", args=given, timeout_s=timeout_s, as_json=as_json)
     chosen = choose_executor(executor, address=address, workers=workers)
     sweep, source = declared(folder, target, changes)
     return conduct(

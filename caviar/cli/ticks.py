@@ -23,6 +23,9 @@ SAME = 1e-9
 MOST = 50
 """No axis needs more ticks."""
 
+_LOGS = (math.log(sys.float_info.min), math.log(sys.float_info.max) - 1e-9)
+"""Of the least and the greatest float."""
+
 _EVERY = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -65,6 +68,14 @@ class Axis:
         # halves, since the whole span may be more than a float can hold
         return (values / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
 
+    def at(self, share: float) -> float:
+        """The value that lies at a share of the height, also beyond the ends; as far as floats go."""
+        if self.log:
+            height = math.log(self.low) + share * (math.log(self.high) - math.log(self.low))
+            return math.exp(min(max(height, _LOGS[0]), _LOGS[1]))
+        most = sys.float_info.max
+        return 2 * min(max(self.low / 2 + share * (self.high / 2 - self.low / 2), -most / 2), most / 2)
+
 
 def ticks(axis: Axis, most: int) -> list[Tick]:
     """Round numbers between the bounds, rising: at most ``most``, and where that is possible at least two."""
@@ -73,7 +84,8 @@ def ticks(axis: Axis, most: int) -> list[Tick]:
         found = _powers(axis, most)
         if len(found) >= min(2, most):
             return found
-    return _chosen(axis.low, axis.high, most, _labelled)
+    found = _chosen(axis.low, axis.high, most, _labelled)
+    return [tick for tick in found if tick.value > 0] if axis.log else found
 
 
 def step_ticks(low: int, high: int, most: int) -> list[Tick]:
@@ -143,12 +155,17 @@ def _powers(axis: Axis, most: int) -> list[Tick]:
     first, last = math.ceil(math.log10(axis.low) - SAME), math.floor(math.log10(axis.high) + SAME)
     if most < 1:
         return []
-    every = next(every for every in _EVERY if (last - first) // every < most)
-    texts = [f"1e{power}" for power in range(-(-first // every) * every, last + 1, every)]
+    texts: list[str] = []
+    for every in _EVERY:
+        finer, texts = texts, [f"1e{power}" for power in range(-(-first // every) * every, last + 1, every)]
+        if len(texts) <= most:
+            if len(texts) < min(2, most) and finer:
+                texts = [finer[0], finer[-1]]
+            break
     if len(texts) < 3:
-        every_part = [f"{part}e{power}" for power in range(first - 1, last + 1) for part in PARTS]
-        finer = [text for text in every_part if axis.low <= float(text) <= axis.high]
-        texts = finer if len(texts) < len(finer) <= most else texts
+        parts = [f"{part}e{power}" for power in range(first - 1, last + 1) for part in PARTS]
+        parts = [text for text in parts if axis.low <= float(text) <= axis.high]
+        texts = parts if len(texts) < len(parts) <= most else texts
     values = [(float(text), text) for text in texts]
     return [Tick(value, f"{value:g}" if 1e-4 <= value < 1e6 else text) for value, text in values]
 

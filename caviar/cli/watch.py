@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
 from caviar.cli import figures
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
+
+if TYPE_CHECKING:
+    from caviar.analysis.live_run import LiveRunView
+    from caviar.cli.follow import Moment
+
+PIPED_WIDTH, HEIGHT = 100, 30
+"""The size of a picture that is shown once: in a pipe, and at most."""
 
 
 @click.command()
@@ -23,6 +33,9 @@ def status(folder: str, form: Form | None) -> None:
     view = moment.view
     if form == "json":
         print_json(as_dict(moment))
+        return
+    if moment.run is not None:
+        _show_run(moment, moment.run)
         return
     ended = f" ({view.ended})" if view.ended not in (None, "done") else ""
     click.echo(f"{folder}: {moment.state}{ended}, {moment.done:,} of {view.wanted:,} trials ended")
@@ -50,6 +63,20 @@ def status(folder: str, form: Form | None) -> None:
         click.echo(f"  {name.ljust(8)} {fact}")
     for note in view.notes:
         click.echo(f"  {figures.clock(note.time_us)}  {note.text}")
+
+
+def _show_run(moment: Moment, run: LiveRunView) -> None:
+    """The picture of a live run, once."""
+    from rich.console import Console
+
+    from caviar.cli.live_run import Picture
+
+    if sys.stdout.isatty():
+        console = Console()
+        console.print(Picture(moment, run, console.width, min(HEIGHT, console.height - 2)))
+    else:
+        console = Console(file=sys.stdout, width=PIPED_WIDTH)
+        console.print(Picture(moment, run, PIPED_WIDTH, HEIGHT, cut=False), crop=False, soft_wrap=True)
 
 
 @click.command()

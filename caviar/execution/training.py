@@ -184,6 +184,11 @@ class Trial:
         return self._params
 
     @property
+    def launch_params(self) -> Mapping[str, Any]:
+        """The values that this attempt began with, whatever ``params`` has become since; read-only."""
+        return MappingProxyType(self._launch.params)
+
+    @property
     def shared(self) -> Any:
         """What ``setup`` returned in this process; None without one."""
         return self._shared

@@ -12,14 +12,13 @@ import pyarrow.compute as pc
 from caviar.adjusting import OPERATIONS
 from caviar.analysis.result import Result, load
 from caviar.errors import CaviarError, UsageError
-from caviar.messages import Adjusted, CommandAnswered, RolledBack, TrialStarted
-from caviar.panda.asking import ask
+from caviar.messages import Adjusted, RolledBack, TrialStarted
+from caviar.panda.asking import TIMEOUT_S, Outcome, carried_out
 from caviar.panda.driver import Driver
 from caviar.panda.schedule import RunSchedule
 from caviar.panda.story import Story, read_story
 from caviar.store.place import Place, place
 from caviar.store.reader import Reader
-from caviar.store.tables import events_of
 from caviar.trial import Params
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-TIMEOUT_S = 30.0
 _LOOK_S = 0.2
 _RECORD_S = 0.02
 
@@ -78,6 +76,10 @@ class LiveRun:
     def params(self) -> Params:
         """The params with which it trains now."""
         return self._story().at(self.step + 1)
+
+    def params_at(self, step: int) -> Params:
+        """The params with which this step of the main line was trained, or would be."""
+        return self._story().at(step)
 
     def result(self) -> Result:
         """All that is recorded, as it is now."""
@@ -140,10 +142,11 @@ class LiveRun:
         """
         wanted = {**_parsed(changes), **params}
         args = {"changes": wanted, "note": note, "force": force, "dry_run": dry_run}
-        answer = self._ask("set", args, timeout_s=timeout_s)
+        outcome = self._ask("set", args, timeout_s=timeout_s)
         if dry_run:
-            return Adjustment(None, {}, {}, answer.text)
-        return self._adjustment(answer)
+            return Adjustment(None, {}, {}, outcome.answer.text)
+        event = next(event for event in outcome.events if isinstance(event, Adjusted))
+        return Adjustment(event.step, event.old, event.new, outcome.answer.text)
 
     def rollback(
         self,
@@ -157,9 +160,8 @@ class LiveRun:
         """Go back to the nearest checkpoint at or before ``to_step``, without one to the beginning, and train on
         from there, with params changed as in `set`. Adjustments after that step are dropped. Returns the step."""
         args = {"to_step": to_step, "changes": {**_parsed(changes), **params}, "note": note, "force": force}
-        answer = self._ask("rollback", args, timeout_s=timeout_s)
-        step: int = next(event.step for event in self._events(RolledBack.kind) if _asked_by(event, answer))
-        return step
+        outcome = self._ask("rollback", args, timeout_s=timeout_s)
+        return next(event.step for event in outcome.events if isinstance(event, RolledBack))
 
     def pause(self, *, note: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """Wait after the step in progress, in place, until `unpause`. It can be set, rolled back and stopped
@@ -200,17 +202,9 @@ class LiveRun:
 
     # --- inside --------------------------------------------------------------------------------------------
 
-    def _ask(self, command: str, args: Mapping[str, Any], *, timeout_s: float) -> CommandAnswered:
+    def _ask(self, command: str, args: Mapping[str, Any], *, timeout_s: float) -> Outcome:
         given = {name: value for name, value in args.items() if value is not None}
-        return ask(self.path, command, trial=self.trial, args=given, timeout_s=timeout_s)
-
-    def _adjustment(self, answer: CommandAnswered) -> Adjustment:
-        event = next(event for event in self._events(Adjusted.kind) if _asked_by(event, answer))
-        return Adjustment(event.step, event.old, event.new, answer.text)
-
-    def _events(self, kind: str) -> Any:
-        events = Reader(self.path, metrics=False).refresh().events
-        return events_of(events.filter(pc.equal(events.column("kind"), kind)), where=str(self.path))
+        return carried_out(self.path, command, trial=self.trial, args=given, timeout_s=timeout_s)
 
     def _story(self) -> Story:
         reader = Reader(self.path, metrics=False)
@@ -230,10 +224,6 @@ def attach(path: str | Path, *, trial: int = 0) -> LiveRun:
     run = LiveRun(place(path), trial=trial)
     run._story()
     return run
-
-
-def _asked_by(event: Adjusted | RolledBack, answer: CommandAnswered) -> bool:
-    return event.command == answer.id
 
 
 def _parsed(changes: tuple[str, ...]) -> dict[str, str]:

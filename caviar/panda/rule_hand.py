@@ -2,34 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from caviar.messages import CommandReceived, Recorded, Reports, RungReached
+from caviar.errors import UsageError
+from caviar.messages import (
+    BY_HAND,
+    Adjusted,
+    CommandAnswered,
+    CommandReceived,
+    Recorded,
+    Reports,
+    RolledBack,
+    RungReached,
+    TrialStarted,
+)
+from caviar.panda.hand import Decision, Hand
+from caviar.panda.recorded import Begun, Fired
+from caviar.panda.rules import Change, OnNonFinite, Rule, Schedule, as_rule, from_dict, timetable
+from caviar.space import Float, Int, Space
+from caviar.store.tables import events_of
 from caviar.trial import Params
+
+Told = Rule | Schedule | Any
+"""A rule, a schedule, or a function."""
 
 
 class RuleHand:
     """Lets rules look at a live run, and speaks for them."""
 
-    every: int = 1
+    def __init__(self, hand: Hand, rules: Sequence[Rule]) -> None:
+        self._hand = hand
+        self._rules = rules
+        self._decisions: dict[str, Decision] = {}
+        """Those without an answer, by the id of their command."""
+        self._branch = 0
+        """The attempt that began with the last roll-back."""
 
-    def declared(self) -> list[Any]:
+    @property
+    def every(self) -> int:
+        """The trial waits for the rules once in so many steps."""
+        return self._hand.every
+
+    def declared(self) -> list[Mapping[str, Any]]:
         """The rules as sweep.json has them."""
-        raise NotImplementedError
+        return [rule.to_dict() for rule in self._rules]
 
     def see(self, item: Recorded | Reports) -> None:
         """Take what was reported, or recorded."""
+        match item:
+            case Reports():
+                self._hand.see(item)
+            case RolledBack():
+                self._branch = item.attempt
+                self._hand.rolled_back(item.step, attempt=item.attempt)
+            case TrialStarted() if item.attempt > self._branch:
+                self._hand.restarted(item.restored or 0, attempt=item.attempt)
+            case CommandAnswered():
+                decision = self._decisions.pop(item.id, None)
+                if decision is not None and not item.applied:
+                    self._hand.refused(decision, item.text)
 
     def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:
-        """What the rules want."""
-        raise NotImplementedError
+        """What the rules want of the trial that waits for them, as commands."""
+        return [self._command(decision, event) for decision in self._hand.judge(event.step, params)]
+
+    def _command(self, decision: Decision, event: RungReached) -> CommandReceived:
+        change = decision.change
+        # the same decision, made again after a crash, has the same id: it is obeyed once
+        command_id = f"rule-{decision.judged}-{self._hand.rules.index(decision.rule)}"
+        self._decisions[command_id] = decision
+        args: dict[str, Any] = {"by": decision.rule, "note": change.reason}
+        if change.rollback_to is not None:
+            name, args = "rollback", {**args, "to_step": change.rollback_to, "changes": dict(change.set)}
+        elif change.set:
+            name, args = "set", {**args, "changes": dict(change.set)}
+        else:
+            name = "stop" if change.stop else "pause"
+        return CommandReceived(0, command_id, name, event.trial, args)
 
     def recall(self, metrics: pa.Table, events: pa.Table) -> None:
-        """Take in what was before."""
+        """Take in what was reported and recorded before this driver."""
+        kinds = pa.array([kind.kind for kind in (TrialStarted, RolledBack, Adjusted, CommandReceived)])
+        rows = events.filter(pc.is_in(events.column("kind"), value_set=kinds))
+        told = [one for one in events_of(rows) if getattr(one, "trial", 0) == 0]
+        backs = {one.command: one for one in told if isinstance(one, RolledBack)}
+        self._branch = max((one.attempt for one in backs.values()), default=0)
+        self._hand.recall(_blocks(metrics), begun=_begun(told), fired=_fired(told, backs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +107,77 @@ class Watch:
     """Whether a metric that is not finite is for them to handle, and not the trial's end."""
 
 
-def watching(rules: Sequence[Any], *, params: Params, metric: str, minimize: bool, max_step: int | None) -> Watch:
-    """Rules for a run that begins with these params. What is no rule raises `UsageError`."""
-    return Watch()
+def watching(
+    rules: Iterable[Told],
+    *,
+    params: Params,
+    space: Space,
+    knobs: Sequence[str],
+    metric: str,
+    minimize: bool,
+    max_step: int | None,
+) -> Watch:
+    """Rules for a run that begins with these params. What is no rule, or does not fit the run, raises
+    `UsageError`."""
+    given = list(rules)
+    schedules = [rule for rule in given if isinstance(rule, Schedule)]
+    judging = [as_rule(rule) for rule in given if not isinstance(rule, Schedule)]
+    for rule in judging:
+        rule.check(params)
+        for name in rule.knobs:
+            if name not in knobs:
+                raise UsageError(f"{rule.name}: {name} is no knob; knobs: {', '.join(knobs) or 'none'}")
+    table = timetable(schedules, params, max_step)
+    if not judging:
+        return Watch(table=table)
+    bounds = {name: (each.low, each.high) for name, each in space.items() if isinstance(each, Float | Int)}
+    hand = Hand(judging, metric=metric, minimize=minimize, max_step=max_step, bounds=bounds)
+    non_finite = any(isinstance(rule, OnNonFinite) for rule in judging)
+    return Watch(hand=RuleHand(hand, judging), table=table, handles_non_finite=non_finite)
 
 
-def parse(text: str, *, functions: Mapping[str, Any]) -> Any:
-    """A rule as the command line has it."""
-    raise NotImplementedError
+def recorded(told: Any, *, functions: Mapping[str, Any], where: str) -> list[Rule | Schedule]:
+    """The rules of a live run, as sweep.json has them; what it cannot have raises `UsageError`. ``functions``:
+    those that may be rules, by name."""
+    rules = told.get("rules") if isinstance(told, Mapping) else None
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, Mapping) for rule in rules):
+        raise UsageError(f"{where}/sweep.json: damaged: panda is {told!r:.80}, without a list of rules")
+    return [from_dict(rule, functions) for rule in rules]
 
 
-def recorded(told: Mapping[str, Any], *, functions: Mapping[str, Any], where: str) -> list[Any]:
-    """The rules of a live run, as sweep.json has them."""
-    return []
+def _blocks(metrics: pa.Table) -> Iterator[Reports]:
+    """The rows of trial 0, a block for each metric."""
+    rows = metrics.filter(pc.equal(metrics.column("trial"), 0)).sort_by(
+        [("attempt", "ascending"), ("seq", "ascending")]
+    )
+    for name in pc.unique(rows.column("metric").cast(pa.string())).to_pylist():
+        own = rows.filter(pc.equal(rows.column("metric").cast(pa.string()), name))
+        trial, attempt, seq, step, time_us = (
+            own.column(column).cast(pa.int64()).to_numpy()
+            for column in ("trial", "attempt", "seq", "step", "time")
+        )
+        values = own.column("value").to_numpy().reshape(-1, 1)
+        yield Reports((name,), trial=trial, attempt=attempt, seq=seq, step=step, time_us=time_us, values=values)
+
+
+def _begun(told: Sequence[Recorded]) -> Iterator[Begun]:
+    back = {one.attempt for one in told if isinstance(one, RolledBack)}
+    for one in told:
+        if isinstance(one, RolledBack):
+            yield Begun(attempt=one.attempt, step=one.step, back=True)
+        elif isinstance(one, TrialStarted) and one.attempt not in back:
+            yield Begun(attempt=one.attempt, step=one.restored or 0)
+
+
+def _fired(told: Sequence[Recorded], backs: Mapping[str | None, RolledBack]) -> Iterator[Fired]:
+    """What rules did. A change that came with a roll-back was asked for in the attempt that this ended."""
+    for one in told:
+        match one:
+            case RolledBack() if one.by != BY_HAND:
+                yield Fired(
+                    rule=one.by, attempt=one.attempt - 1, step=one.from_step, change=Change(rollback_to=one.step)
+                )
+            case Adjusted() if one.by != BY_HAND:
+                back = backs.get(one.command)
+                attempt, step = (one.attempt, one.step - 1) if back is None else (back.attempt - 1, back.from_step)
+                yield Fired(rule=one.by, attempt=attempt, step=step, change=Change(one.new))

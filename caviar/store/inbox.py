@@ -11,19 +11,20 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
 from caviar.errors import FolderError, OutageError, UsageError
-from caviar.messages import CommandAnswered, CommandReceived
+from caviar.messages import CommandReceived
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import wall_clock_us
 from caviar.store.strict_json import is_whole, parse_object
 
-_POLL_S = 0.05
 _MOST_BYTES = 2**20
 """No command is longer."""
+
+_STALE_S = 1.0
+"""What was found longer ago than this is looked for again."""
 
 
 def post(
@@ -35,41 +36,32 @@ def post(
 ) -> str:
     """Leave a command for the sweep in ``folder``, for one trial or for all (None); returns the command's id.
 
-    Raises `FolderError` where ``folder`` is no sweep, and `UsageError` where ``args`` is not JSON.
+    Raises `FolderError` where ``folder`` is no sweep, and `UsageError` for what no driver would take: a trial that
+    is no number, and ``args`` that are not JSON, or too long.
     """
-    sweep = SweepFolder.find(folder)
+    return leave(SweepFolder.find(folder), command, trial=trial, args=args)
+
+
+def leave(sweep: SweepFolder, command: str, *, trial: int | None, args: Mapping[str, Any] | None) -> str:
+    """The same, for who has found the sweep already."""
     command_id = f"{wall_clock_us():016d}-{secrets.token_hex(4)}"
     content = {"id": command_id, "command": command, "trial": trial, "args": dict(args or {})}
     try:
         data = json.dumps(content, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{command}: its arguments {dict(args or {})!r} are not JSON: {error}") from None
+        _read(f"{command_id}.json", data, now_us=0)
+    except _NotACommandError as error:
+        raise UsageError(f"{command}: {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{command}: its arguments {dict(args or {})!r:.200} are not JSON: {error}") from None
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"{command}: its arguments are too long: {len(data):,} bytes, of {_MOST_BYTES:,}")
     sweep.storage.replace(sweep.command(command_id), data)
     return command_id
 
 
-def answer(folder: str | os.PathLike[str], command_id: str, timeout_s: float) -> CommandAnswered | None:
-    """Wait for the answer to a command; None: there was none within ``timeout_s``."""
-    from caviar.store.reader import Reader  # loads pyarrow, which a driver's look into the inbox does not need
-    from caviar.store.tables import events_of
-
-    reader = Reader(folder, metrics=False)
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        events = reader.refresh().events
-        for event in events_of(events.filter(events_of_kind(events, CommandAnswered.kind)), where=str(folder)):
-            if isinstance(event, CommandAnswered) and event.id == command_id:
-                return event
-        if time.monotonic() >= deadline_s:
-            return None
-        time.sleep(_POLL_S)
-
-
-def events_of_kind(events: Any, kind: str) -> Any:
-    """A mask of the rows of an events table that are of this kind."""
-    import pyarrow.compute as pc
-
-    return pc.equal(events.column("kind"), kind)
+def withdraw(sweep: SweepFolder, command_id: str) -> None:
+    """Take a command back, in case that its driver has not read it yet; `OSError` where that cannot be done."""
+    sweep.storage.unlink(sweep.command(command_id))
 
 
 class _NotACommandError(ValueError):
@@ -93,7 +85,7 @@ class Inbox:
         self._warnings: list[str] = []
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="caviar-inbox") if folder.storage.look_s else None
         self._look_at = 0.0
-        self._looking: Future[list[_File]] | None = None
+        self._looking: Future[tuple[float, list[_File]]] | None = None
 
     def take(self) -> list[CommandReceived]:
         """The commands that arrived since the last call, oldest first, each id once.
@@ -127,17 +119,32 @@ class Inbox:
 
     def _looked(self, looker: ThreadPoolExecutor) -> list[_File]:
         """What the last look has found, if one has just ended; lets the next one begin in time."""
-        found: list[_File] = []
-        if self._looking is not None:
-            if not self._looking.done():
-                return []
-            looking, self._looking = self._looking, None
-            with suppress(OutageError):
-                found = [(name, content) for name, content in looking.result() if name not in self._taken]
-        elif time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + self._storage.look_s
-            self._looking = looker.submit(self._look)
-        return found
+        if self._looking is None:
+            if time.monotonic() >= self._look_at:
+                self._begin_look(looker)
+            return []
+        if not self._looking.done():
+            return []
+        looking, self._looking = self._looking, None
+        try:
+            ended_s, found = looking.result()
+        except OutageError:
+            return []
+        if time.monotonic() - ended_s > _STALE_S:
+            # The loop comes by rarely: what was there may have been withdrawn meanwhile, and others have come
+            wait([self._begin_look(looker)], _STALE_S)
+            return self._looked(looker)
+        return [(name, content) for name, content in found if name not in self._taken]
+
+    def _begin_look(self, looker: ThreadPoolExecutor) -> Future[tuple[float, list[_File]]]:
+        self._look_at = time.monotonic() + self._storage.look_s
+
+        def look() -> tuple[float, list[_File]]:
+            found = self._look()
+            return time.monotonic(), found
+
+        self._looking = looker.submit(look)
+        return self._looking
 
     def _look(self) -> list[_File]:
         try:

@@ -28,8 +28,8 @@ from caviar.store.storage import Storage
 FOUNDING = ".tmp/founding"
 """The first object of a sweep, which one driver alone can make. It stays: without objects there is no place."""
 
-LOOK_S = 2.0
-"""Listing costs time and money."""
+LOOK_S = 1.5
+"""Listing costs time and money; but who steers a trial waits for it."""
 
 TOKEN = "caviar-token"
 """The attribute that says which put an object came from."""

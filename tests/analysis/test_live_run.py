@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from caviar.analysis.live_run import KEPT_ACTS, KEPT_BRANCHES, Change, LiveRunProgress
+from caviar.errors import FolderError
 from caviar.messages import (
     Adjusted,
     AttemptFailed,
@@ -152,6 +153,12 @@ def test_a_schedule(run):
     assert view.acts == ()
     view = look(adjust(run, 4), schedule=schedule)  # it takes lr out of the schedule
     assert view.params == {"lr": 0.05, "momentum": 0.95}
+
+
+@pytest.mark.parametrize("value", ["*=x", "*=1e999", [1]])
+def test_a_schedule_that_cannot_be_is_a_fault_of_the_folder(run, value):
+    with pytest.raises(FolderError, match=r"^events: its params cannot be worked out: "):
+        look(run, schedule=[[2, {"lr": value}]])
 
 
 def test_pauses(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from caviar.analysis import page
 from caviar.errors import CaviarError
 from caviar.space import Choice, Float, Int, Space
+from caviar.trial import TrialState
 
 
 def script_data(text):
@@ -35,6 +37,15 @@ def test_the_page_draws_every_trial_on_the_scales_of_the_space(story, tmp_path):
         "trial": 1, "status": "stopped", "best": 0.4, "params": [0.01, 0.9, "sgd", None, 1, "1.0"],
         "x": [1, 2], "y": [0.4, None],
     }  # fmt: skip
+
+
+def test_every_state_of_a_trial_has_a_colour_and_is_drawn():
+    text = resources.files("caviar.analysis").joinpath("page.html").read_text("utf-8")
+    drawn = json.loads(re.search(r"const STATES = (\[.*?\]);", text)[1])
+    assert sorted(drawn) == sorted(state.value for state in TrialState)
+    for state in drawn:
+        assert text.count(f"--{state}: #") == 2  # by day and by night
+        assert f".{state} {{ background: var(--{state}) }}" in text
 
 
 def test_the_page_loads_nothing(story, tmp_path):

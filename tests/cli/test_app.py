@@ -16,7 +16,9 @@ from caviar.errors import CaviarError, FolderError
 HEAVY = {"numpy", "pandas", "pyarrow", "ray", "rich", "scipy", "torch", "cloudpickle"}
 
 
-@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["--version"], ["trials", "--help"], ["nope"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["run", "--help"], ["set", "--help"], ["--version"], ["trials", "--help"], ["nope"]]
+)
 def test_loads_nothing_heavy_before_a_command_runs(args):
     code = f"""
 import json, sys
@@ -81,7 +83,7 @@ def test_wrong_use_is_one_line(invoke, args, says):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["status", "watch", "events", "trials", "best", "curves", "stop"])
+@pytest.mark.parametrize("command", ["status", "watch", "events", "trials", "best", "curves"])
 def test_a_folder_that_is_no_sweep(invoke, command, tmp_path):
     (tmp_path / "file").touch()
     for folder, says in (

@@ -189,3 +189,24 @@ def test_a_terminal_without_unicode_gets_ascii(encoding, dot):
     text = stream.buffer.getvalue().decode(encoding)
     assert dot in text
     assert text.count("\n") == 9
+
+
+def test_a_branch_that_exploded_leaves_room_for_the_main_line():
+    steps = np.arange(1, 41)
+    values = np.linspace(2.0, 1.0, 40)
+    exploded = Line(steps[20:], 10.0 ** np.arange(20), main=False)
+    found = drawn(Line(steps, values), exploded, height=14)
+    assert found[0] == "loss"  # the axis is linear, as the main line's is
+    assert [row.split()[0] for row in found if "┤" in row] == ["4", "3", "2", "1"]
+    assert drawn(Line(steps, values), Line(steps[20:], values[20:] + 1, main=False), height=14)[1].startswith(
+        "    │"
+    )
+    # where there is no main line to speak of, the branch has the room
+    assert "1e15" in "".join(drawn(Line(steps[:1], values[:1]), exploded, height=14))
+
+
+def test_what_is_negative_in_a_branch_is_not_lost_on_a_logarithmic_axis():
+    steps = np.arange(1, 41)
+    falling = Line(steps, 10.0 ** -(steps / 10))
+    assert "log" in drawn(falling)[0]
+    assert drawn(falling, Line(steps[:3], np.array([1.0, -1.0, 0.5]), main=False))[0] == "loss"

@@ -179,7 +179,7 @@ def test_extends_a_running_one_through_its_inbox(invoke, file, tmp_path, monkeyp
         assert result.output == "extended: 2 more trials, 3 in all\n"
         assert result.exit_code == 0
         result = go(invoke, "extend", tmp_path / "out", "--max-step", "5")
-        assert result.output == "max_step=5: must lie above the sweep's, 1000000\n"
+        assert result.stderr == "caviar: error: max_step=5: must lie above the sweep's, 1000000\n"
         assert result.exit_code == 1
         result = go(invoke, "resume", tmp_path / "out", "--file", file, "--allow-change")
         assert result.exit_code == 2

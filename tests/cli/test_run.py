@@ -63,7 +63,8 @@ def test_json(invoke, experiment, tmp_path):
     *progress, last = map(json.loads, result.stdout.splitlines())
     assert {line["kind"] for line in progress} == {"progress"}
     assert progress[-1]["state"] == "finished"
-    assert progress[-1]["counts"] == {"pending": 0, "running": 0, "completed": 3, "stopped": 1, "failed": 1}
+    states = {"pending": 0, "running": 0, "paused": 0, "completed": 3, "stopped": 1, "failed": 1}
+    assert progress[-1]["counts"] == states
     assert last["kind"] == "result"
     assert last["folder"] == str(tmp_path / "out")
     assert last["best"] == {
@@ -115,7 +116,10 @@ def test_ctrl_c(invoke, write, tmp_path):
     assert f"{out}: interrupted, " in invoke("status", out).stdout
     stopped = invoke("stop", out)
     assert stopped.exit_code == 2
-    assert stopped.stderr == f"caviar: error: {out}: is not running (interrupted), so there is nothing to stop\n"
+    assert stopped.stderr == (
+        f"caviar: error: {out}: is not running (interrupted), so there is nothing to stop; caviar resume {out}, "
+        "in Python run(..., resume=True), goes on with it\n"
+    )
 
 
 def test_ctrl_c_before_anything_was_started(invoke, write, tmp_path):

@@ -27,6 +27,7 @@ MOST = st.integers(0, 60)
         (3.0, 900.0, 5, ["10", "100"]),
         (2.0, 300.0, 7, ["2", "5", "10", "20", "50", "100", "200"]),
         (1e-300, 1e300, 4, ["1e-200", "1", "1e200"]),
+        (2.0, 2999999999.0, 2, ["1000", "1e9"]),
     ],
 )
 def test_ticks_are_round_and_their_labels_short(low, high, most, labels):
@@ -69,6 +70,8 @@ def test_ticks_of_any_axis(one, other, most, log):
         assert float(tick.label) == pytest.approx(tick.value, rel=1e-6, abs=0)
     if most >= 2 and max(abs(axis.low), abs(axis.high)) > 1e-290:
         assert len(found) >= 2
+    shares = axis.shares(np.array(values, np.float64))
+    assert ((shares >= -1e-6) & (shares <= 1 + 1e-6)).all()
 
 
 @given(st.integers(0, 2**53), st.integers(0, 2**53), MOST)

@@ -47,11 +47,6 @@ def reports_until_over(trial, over):
             return
 
 
-def silent_until_over(trial, over):
-    over.wait(30)
-    trial.report(loss=1.0)
-
-
 def test_status_of_a_finished_sweep(invoke, finished):
     lines = invoke("status", finished).stdout.splitlines()
     assert lines[0] == f"{finished}: finished, 5 of 5 trials ended"
@@ -142,44 +137,3 @@ def test_nothing_is_shown_of_a_sweep_that_never_came_to_be(tmp_path):
     with follow.shown(tmp_path / "never", Lines()):
         pass
     assert list(tmp_path.iterdir()) == []
-
-
-def test_stop_one_trial(invoke, tmp_path):
-    with running(tmp_path / "out", reports_until_over, trials=2):
-        result = invoke("stop", tmp_path / "out", "--trial", 0)
-        assert result.exit_code == 0
-        assert "trial 0" in result.stdout
-        assert result.stdout.count("\n") == 1
-    assert caviar.load(tmp_path / "out").trials()["by_hand"].tolist() == [True, False]
-
-
-def test_stop_the_whole_sweep(invoke, tmp_path):
-    with running(tmp_path / "out", reports_until_over, trials=1000) as over:
-        result = invoke("stop", tmp_path / "out")
-        assert result.exit_code == 0
-        assert not over.is_set()
-    found = caviar.load(tmp_path / "out")
-    assert found.status == "finished"
-    assert len(found.trials()) < 1000
-    assert f"{tmp_path / 'out'}: finished (by hand)" in invoke("status", tmp_path / "out").stdout
-
-
-def test_stop_what_does_not_exist(invoke, tmp_path):
-    with running(tmp_path / "out", reports_until_over, trials=2):
-        result = invoke("stop", tmp_path / "out", "--trial", 77)
-        assert result.exit_code == 1
-        assert "77" in result.stdout + result.stderr
-
-
-def test_stop_what_is_over(invoke, finished):
-    result = invoke("stop", finished)
-    assert result.exit_code == 2
-    assert result.stderr == f"caviar: error: {finished}: is not running (finished), so there is nothing to stop\n"
-
-
-def test_stop_without_an_answer(invoke, tmp_path):
-    with running(tmp_path / "out", silent_until_over, trials=1):
-        result = invoke("stop", tmp_path / "out", "--timeout", 0.1)
-        assert result.exit_code == 1
-        assert result.stderr.startswith(f"caviar: error: {tmp_path / 'out'}: no answer within 0.1 s; ")
-        assert result.stderr.count("\n") == 1

@@ -202,6 +202,8 @@ COMMANDS = [
     ["curves", "--trial", "1"],
     ["curves", "--csv"],
     ["stop", "--timeout", "0"],
+    ["set", "lr=0.1", "--trial", "1", "--timeout", "0"],
+    ["rollback", "--to-step", "1", "--timeout", "0"],
 ]
 
 

@@ -23,7 +23,21 @@ words = st.one_of(
     ),
     st.sampled_from(["\udcff", "x" * 300, "x" * 5_000, "a/b", "../..", "/", "/dev/null", "~", "s3://b/x", "\n"]),
     st.sampled_from(
-        ["loss", "-lr", "lr", "params.lr", "metrics.loss", "trial", "completed", "trial_sampled", "file:x"]
+        [
+            "loss",
+            "-lr",
+            "lr",
+            "lr=0.1",
+            "lr*=",
+            "=",
+            'lr="',
+            "params.lr",
+            "metrics.loss",
+            "trial",
+            "completed",
+            "trial_sampled",
+            "file:x",
+        ]
     ),
 )
 
@@ -50,14 +64,34 @@ options = st.sampled_from(
         "--gpus",
         "--surprise",
         "-j",
+        "-m",
+        "--to-step",
+        "--force",
+        "--dry-run",
     ]
 )
+
+
+COMMANDS = [
+    "status",
+    "watch",
+    "events",
+    "trials",
+    "best",
+    "curves",
+    "stop",
+    "run",
+    "set",
+    "pause",
+    "unpause",
+    "rollback",
+]
 
 
 @fuzz(200)
 @given(data=st.data())
 def test_odd_words_on_the_command_line(whole: Path, tmp_path: Path, data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(["status", "watch", "events", "trials", "best", "curves", "stop", "run"]))
+    name = data.draw(st.sampled_from(COMMANDS))
     first = str(whole)
     if name == "run":
         file = tmp_path / "nothing.py"
@@ -79,6 +113,10 @@ def test_odd_words_on_the_command_line(whole: Path, tmp_path: Path, data: st.Dat
     "words",
     [
         ["stop", "{}", "--timeout", "nan"],
+        ["set", "{}", "lr=" + "9" * 5_000],
+        ["set", "{}", "\udcff=1"],
+        ["set", "{}", "lr=1", "-m", "\udcff"],
+        ["rollback", "{}", "--to-step", "9" * 30],
         ["events", "{}", "--trial", "9" * 30],
         ["events", "{}", "--tail", "9" * 30],
         ["trials", "{}", "--top", "9" * 30],

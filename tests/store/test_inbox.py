@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caviar.errors import FolderError, UsageError
-from caviar.messages import CommandAnswered, CommandReceived
+from caviar.messages import CommandReceived
 from caviar.store import inbox
 from caviar.store.inbox import Inbox
 from caviar.store.layout import SweepFolder
 from caviar.store.recorder import Recorder
-from caviar.store.rows import to_row
 
 
 @pytest.fixture
@@ -102,30 +100,24 @@ def test_posting_needs_a_sweep_and_json(recorder: Recorder, folder: SweepFolder,
     assert list((folder.path / "inbox").iterdir()) == []
 
 
-def test_the_answer_is_read_from_the_events(recorder: Recorder, folder: SweepFolder) -> None:
+def test_no_command_is_left_that_no_driver_would_take(recorder: Recorder, folder: SweepFolder) -> None:
+    for trial in (-1, True, 1.5, 2**63):
+        with pytest.raises(UsageError, match=r"set: trial is .*, neither a trial's number nor null"):
+            inbox.post(folder.path, "set", trial=trial)  # type: ignore[arg-type]
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    with pytest.raises(UsageError, match="nested deeper than"):
+        inbox.post(folder.path, "set", args={"deep": deep})
+    with pytest.raises(UsageError, match=r"too long: 1,100,\d{3} bytes, of 1,048,576"):
+        inbox.post(folder.path, "set", args={"note": "x" * 1_100_000})
+    with pytest.raises(UsageError, match="not UTF-8"):
+        inbox.post(folder.path, "set", args={"note": "\udcff"})
+    assert list((folder.path / "inbox").iterdir()) == []
+
+
+def test_a_command_that_was_withdrawn_does_not_arrive(box: Inbox, folder: SweepFolder) -> None:
     command = inbox.post(folder.path, "stop")
-    assert inbox.answer(folder.path, command, 0) is None
-    answered = CommandAnswered(5, command, True, "stopped at step 3")
-    recorder.commit([], [to_row(CommandAnswered(4, "another", False, "no")), to_row(answered)])
-    assert inbox.answer(folder.path, command, 0) == answered
-    recorder.close()
-    assert inbox.answer(folder.path, command, 0) == answered
-
-
-def test_the_answer_may_come_while_waiting(recorder: Recorder, folder: SweepFolder, box: Inbox) -> None:
-    command = inbox.post(folder.path, "stop")
-    waiting = threading.Event()
-    found: list[CommandAnswered | None] = []
-
-    def wait() -> None:
-        waiting.set()
-        found.append(inbox.answer(folder.path, command, 30))
-
-    client = threading.Thread(target=wait)
-    client.start()
-    waiting.wait(30)
-    [received] = box.take()
-    answered = CommandAnswered(5, received.id, True, "stopped")
-    recorder.commit([], [to_row(received), to_row(answered)])
-    client.join(30)
-    assert found == [answered]
+    inbox.withdraw(folder, command)
+    inbox.withdraw(folder, command)
+    assert box.take() == []

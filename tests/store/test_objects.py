@@ -22,7 +22,7 @@ from caviar.errors import FolderError, LeaseError, OutageError
 from caviar.store import connection
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import MARKER, CheckpointFiles
-from caviar.store.inbox import Inbox, post
+from caviar.store.inbox import Inbox, post, withdraw
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import Lease, refuse_if_held
 from caviar.store.objects import ObjectStorage
@@ -461,6 +461,31 @@ def test_commands_come_through_a_listing_that_nobody_waits_for(
     assert "set aside as bad.bad" in warnings[0]
     inbox.done(command)
     assert objects_folder.storage.names("inbox") == ["bad.bad"]
+
+
+def test_a_driver_that_comes_by_rarely_takes_no_command_that_was_withdrawn(
+    fake: Fake, objects_folder: SweepFolder, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Recorder.create(objects_folder, {"metric": "loss"}, now_us=clock)
+    withdrawn, kept = (post(objects_folder.path, "stop", trial=trial) for trial in (3, 4))
+    inbox = Inbox(objects_folder, now_us=clock)
+    assert inbox.take() == []
+    assert inbox._looking is not None
+    inbox._looking.result(30)  # it has both in hand
+    withdraw(objects_folder, withdrawn)
+    monkeypatch.setattr("caviar.store.inbox._STALE_S", -1.0)  # all that was found is from long ago
+    monkeypatch.setattr("caviar.store.inbox.wait", lambda looks, timeout_s: looks[0].exception(30))
+    monkeypatch.setattr(inbox, "_begin_look", _and_then(inbox._begin_look, lambda: monkeypatch.undo()))
+    assert [command.id for command in inbox.take()] == [kept]
+
+
+def _and_then(first: Any, act: Any) -> Any:
+    def both(*args: Any) -> Any:
+        found = first(*args)
+        act()
+        return found
+
+    return both
 
 
 def test_no_object_is_fetched_to_a_place_outside(fake: Fake, storage: ObjectStorage) -> None:
