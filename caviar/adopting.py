@@ -14,9 +14,9 @@ from caviar.adoption import Adoption, Bring, Brought, check_adoption, check_args
 from caviar.analysis.reports import ReportColumns
 from caviar.analysis.result import load
 from caviar.analysis.trials import EventColumns, TrialColumns
-from caviar.controller import reopening
 from caviar.errors import CaviarError, UsageError
 from caviar.history import History, replay
+from caviar.main_line import reopened
 from caviar.messages import CommandReceived, Reports, TrialReopened
 from caviar.origin import Origin
 from caviar.state import Plan, SweepState
@@ -137,7 +137,7 @@ def done_first(
         return Brought(Bring(trial, 0, command), refusal=str(error)), None
     brought = replace(brought, from_step=_reached(folder, record))
     reopens = brought.adoption is not None and trial not in state.active
-    return brought, replace(reopening(record, 0), ended=record.state.value) if reopens else None
+    return brought, replace(reopened(record, 0), ended=record.state.value) if reopens else None
 
 
 def _reached(folder: SweepFolder, record: TrialRecord) -> int:

@@ -18,6 +18,7 @@ from caviar.errors import UsageError
 from caviar.extension import check, requested, told
 from caviar.faults import FaultStreak
 from caviar.keeping import superseded
+from caviar.main_line import reopened
 from caviar.messages import (
     BY_HAND,
     Answer,
@@ -43,6 +44,7 @@ from caviar.messages import (
     Recorded,
     Reports,
     RoomOffered,
+    Ruled,
     RungReached,
     StageOpened,
     Stop,
@@ -133,6 +135,7 @@ class Controller:
             ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
+            Ruled: self._ruled,
             ExtensionRequested: self._extension_requested,
         }
 
@@ -159,9 +162,9 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
-        output += [self._reopen(reopening(record, now_us)) for record in list(state.unbegun.values())]
-        reopened = set(self._waiting)
-        for record in [one for one in state.active.values() if one.trial not in reopened]:
+        output += [self._reopen(reopened(record, now_us)) for record in list(state.unbegun.values())]
+        waiting = set(self._waiting)
+        for record in [one for one in state.active.values() if one.trial not in waiting]:
             if record.stop_reason is None:
                 self._waiting.append(record.trial)
             else:
@@ -334,7 +337,7 @@ class Controller:
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
-            output.append(self._reopen(reopening(record, now_us)))
+            output.append(self._reopen(reopened(record, now_us)))
         self._limits.pop(event.trial, None)
         return output
 
@@ -363,7 +366,10 @@ class Controller:
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
         return self._stop_all(event.reason, now_us)
 
-    def _command_received(self, event: CommandReceived, now_us: int) -> Output:
+    def _ruled(self, event: Ruled, now_us: int) -> Output:
+        return self._command_received(event.command, now_us, at=event.step)
+
+    def _command_received(self, event: CommandReceived, now_us: int, *, at: int | None = None) -> Output:
         trial = event.trial
         if self._knows(event.id):
             return []
@@ -386,7 +392,7 @@ class Controller:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is None and steers:
             try:
-                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us)]
+                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us, at=at)]
             except UsageError as error:
                 refusal = str(error)
         if refusal is not None:
@@ -502,13 +508,3 @@ def _reason(args: Mapping[str, Any]) -> str:
 
 def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
-
-
-def reopening(record: TrialRecord, now_us: int) -> TrialReopened:
-    """A trial that has ended, from where it would go on."""
-    own = [(one.attempt, one.step) for one in record.checkpoints if one.attempt != ORIGIN]
-    step = record.checkpoint[1] if record.checkpoint else 0
-    what = (record.stage, record.params, record.seed)
-    last = own[-1][0] if own else None
-    again = (record.trial, record.attempt + 1, step)
-    return TrialReopened(now_us, *again, *what, last, record.rung, record.adjustments, own[:-1])

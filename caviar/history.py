@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caviar.adjusting import with_adjustment
 from caviar.controller import Standing
 from caviar.errors import CaviarError, FolderError
+from caviar.main_line import fold, record_of, reopened
 from caviar.messages import (
     Adjusted,
     Adopted,
@@ -21,6 +21,7 @@ from caviar.messages import (
     Decided,
     DriverStarted,
     EventsLost,
+    Paused,
     Recorded,
     RolledBack,
     TrialEnded,
@@ -116,6 +117,7 @@ _OF_REVIVAL = (
     CheckpointLost,
     Decided,
     Adjusted,
+    Paused,
     RolledBack,
     Adopted,
 )
@@ -148,40 +150,18 @@ def _by_trial(events: Iterable[Recorded]) -> Mapping[int, list[Any]]:
 
 
 def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
-    sampled: TrialSampled | TrialReopened | None = None
+    record: TrialRecord | None = None
     end: TrialEnded | None = None
-    saved: list[tuple[int, int]] = []
-    rung: int | None = None
-    adjustments: list[tuple[int, Any]] = []
     for event in story:
-        match event:
-            case TrialSampled():
-                sampled, end = event, None
-            case TrialReopened():
-                sampled, end, adjustments = event, None, [(step, new) for step, new in event.adjustments]
-                last = [] if event.checkpoint is None else [(event.checkpoint, event.step)]
-                saved = [*((attempt, step) for attempt, step in event.kept), *last]
-            case Checkpointed():
-                here = (event.attempt, event.step)
-                gone = saved if event.superseded is None else [*map(tuple, event.superseded), here]
-                saved = [*(one for one in saved if one not in gone), here]
-            case CheckpointLost():
-                saved = [one for one in saved if one != (event.attempt, event.step)]
-            case Adjusted():
-                adjustments = with_adjustment(adjustments, event.step, event.new)
-            case RolledBack():
-                adjustments = [(step, new) for step, new in adjustments if step <= event.step]
-                saved = [one for one in saved if one not in [*map(tuple, event.superseded)]]
-            case Adopted():
-                saved.append((event.checkpoint, event.step))
-            case Decided():
-                rung = event.rung
-            case TrialEnded():
-                end = event
-    if sampled is None or end is None or not saved:
+        if isinstance(event, TrialSampled | TrialReopened):
+            record, end = record_of(event), None
+        elif isinstance(event, TrialEnded):
+            end = event
+        elif record is not None:
+            fold(record, event)
+    if record is None or end is None or not record.checkpoints:
         return None
     if end.status != TrialState.COMPLETED.value or end.step != max_step:
         return None
-    attempt, step = saved[-1]
-    what = (sampled.stage, sampled.params, sampled.seed)
-    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung, adjustments, saved[:-1])
+    record.attempt = end.attempt
+    return reopened(record, 0)

@@ -146,6 +146,15 @@ class ExtensionRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled(Event):
+    """A rule's command to a trial that waits at a rung, after it reported ``step``."""
+
+    kind: ClassVar[str] = "ruled"
+    command: CommandReceived
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested(Event):
     """Stop everything: the time budget is spent, or the sweep cannot go on."""
 
@@ -258,8 +267,11 @@ class TrialReopened(Recorded):
     rung: int | None = None
     adjustments: Sequence[Any] = ()
     """(step, {name: value}) of each adjustment up to here."""
-    kept: Sequence[Sequence[int]] = ()
-    """(attempt, step) of the checkpoints that it has before that one."""
+    saved: Sequence[Any] = ()
+    """(attempt, step, the metric before it or None) of the checkpoints that are kept, in order; empty: that one
+    alone."""
+    by_hand: bool = False
+    """Whether it was adjusted, paused or rolled back."""
     ended: str | None = None
     """As what it had ended; None: as completed, and without a checkpoint as stopped."""
 
@@ -564,6 +576,8 @@ class Adjust(Command):
     command: str
     """Its id, which comes back as `Applied`."""
     changes: Params
+    certain: bool = False
+    """It is recorded already, from this boundary on: so it waits for no checkpoint, and nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from caviar.messages import (
     Reports,
     RolledBack,
     RoomOffered,
+    Ruled,
     RungReached,
     StopRequested,
     SweepEnded,
@@ -248,7 +249,8 @@ class Runner:
         if record is not None and record.stop_reason is None:
             params, _ = self._controller.state.params_at(record, event.step)
             for command in hand.judge(event, params):
-                self._obey(replace(command, time_us=self._executor.now_us()))
+                now_us = self._executor.now_us()
+                self._handle(Ruled(replace(command, time_us=now_us), event.step), now_us)
 
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))

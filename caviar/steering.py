@@ -38,6 +38,9 @@ from caviar.trial import ORIGIN, Params, TrialRecord, TrialState
 
 COMMANDS = ("set", "pause", "unpause", "rollback", "adopt")
 
+NOT_APPLIED = "not applied: "
+"""How the answer to a command begins that nobody refused, and that was overtaken."""
+
 LONGEST_NOTE = 1000
 LONGEST_NAME = 200
 """Characters of a note, and of the name of who asks."""
@@ -163,8 +166,10 @@ class Steering:
         """Whether this command is under way."""
         return any(command in asked.ids() for asked in self._open.values())
 
-    def obey(self, event: CommandReceived, trial: TrialRecord, now_us: int) -> Output:
-        """Carry out one of `COMMANDS`. Raises `UsageError` where it cannot be."""
+    def obey(self, event: CommandReceived, trial: TrialRecord, now_us: int, *, at: int | None = None) -> Output:
+        """Carry out one of `COMMANDS`. ``at``: the trial waits after its report of this step, so that what is set
+        now is recorded at once: it holds from the next step on, whatever becomes of this attempt or its driver.
+        Raises `UsageError` where it cannot be."""
         args = _checked(event.command, event.args)
         if not trial.began and event.command != "adopt":
             raise UsageError(f"trial {trial.trial} is pending: it can be stopped, but not {_PAST[event.command]}")
@@ -172,7 +177,7 @@ class Steering:
             raise UsageError(f"trial {trial.trial} is stopping: {shown(trial.stop_reason)}")
         asked = self._open.setdefault(trial.trial, _Open())
         if event.command == "set":
-            return self._set(event.id, trial, asked, args=args, now_us=now_us)
+            return self._set(event.id, trial, asked, args=args, now_us=now_us, at=at)
         if event.command == "rollback":
             return self._roll_back(event.id, trial, asked, args=args, now_us=now_us)
         if event.command == "adopt":
@@ -185,7 +190,14 @@ class Steering:
     # --- adjustments --------------------------------------------------------------------------------
 
     def _set(
-        self, command: str, trial: TrialRecord, asked: _Open, *, args: Mapping[str, Any], now_us: int
+        self,
+        command: str,
+        trial: TrialRecord,
+        asked: _Open,
+        *,
+        args: Mapping[str, Any],
+        now_us: int,
+        at: int | None,
     ) -> Output:
         current = self._current(trial, asked)
         plan = self._state.plan
@@ -199,6 +211,9 @@ class Steering:
         if asked.take_over is not None and asked.comes is not None:
             asked.take_over.adjustments[command] = wanted
             return []
+        if at is not None and not asked.adjustments:  # what came before it would be recorded after it
+            ids = (trial.trial, trial.attempt)
+            return [*self._adjusted(wanted, *ids, at + 1, now_us), Adjust(*ids, command, new, certain=True)]
         asked.adjustments[command] = wanted
         return [Adjust(trial.trial, trial.attempt, command, new)] if _under_way(trial) else []
 
@@ -231,11 +246,17 @@ class Steering:
         if wanted is None:
             return []
         self._reached[trial.trial] = event.step - 1
-        before = self._state.params_at(trial, event.step)[0]
+        return self._adjusted(wanted, event.trial, event.attempt, event.step, now_us, time_us=event.time_us)
+
+    def _adjusted(
+        self, wanted: _Wanted, trial: int, attempt: int, step: int, now_us: int, *, time_us: int | None = None
+    ) -> Output:
+        """The record of what is set from a step on, and the answer."""
+        before = self._state.params_at(self._state.active[trial], step)[0]
         old = {name: before[name] for name in wanted.new}
-        ids = (event.trial, event.attempt, event.step)
-        adjusted = Adjusted(event.time_us, *ids, old, wanted.new, wanted.command, wanted.by, wanted.note)
-        text = f"applied at step {event.step}: {told(old, wanted.new)}"
+        what = (old, wanted.new, wanted.command, wanted.by, wanted.note)
+        adjusted = Adjusted(now_us if time_us is None else time_us, trial, attempt, step, *what)
+        text = f"applied at step {step}: {told(old, wanted.new)}"
         return [self._record(adjusted), self._answer(wanted.command, text, now_us)]
 
     # --- pauses --------------------------------------------------------------------------------------
@@ -413,7 +434,7 @@ class Steering:
         return [] if asked is None else self._undone(asked.ids(), text, now_us)
 
     def _undone(self, commands: Iterable[str], text: str, now_us: int) -> Output:
-        return [self._answer(command, f"not applied: {text}", now_us, applied=False) for command in commands]
+        return [self._answer(command, f"{NOT_APPLIED}{text}", now_us, applied=False) for command in commands]
 
     def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
         return self._record(CommandAnswered(now_us, command, applied, text))

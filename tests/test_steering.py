@@ -27,6 +27,7 @@ from caviar.messages import (
     Recorded,
     RolledBack,
     RoomOffered,
+    Ruled,
     RungReached,
     Stop,
     StopRequested,
@@ -174,6 +175,50 @@ def test_a_change_is_sent_and_recorded_and_answered_once_it_holds() -> None:
     assert answered.text == "applied at step 41: lr 0.1 -> 0.2, hidden 9 -> 18"
     assert answered.applied
     assert run.trial.by_hand
+    run.replays()
+
+
+def rules(run: Run, name: str, step: int, **changes: Any) -> list[Any]:
+    """A rule's change, after the report of this step, at which the trial waits."""
+    args = {"changes": changes, "by": "OnSpike", "note": "why"}
+    return run.handle(Ruled(CommandReceived(run.now_us, name, "set", 0, args), step))
+
+
+def test_what_a_rule_sets_is_recorded_at_once_and_holds_whatever_comes() -> None:
+    run = Run(scheduler=ByHand())
+    [received, adjusted, answered, adjust] = rules(run, "rule-40-0-set", 40, lr=0.05)
+    assert isinstance(received, CommandReceived)
+    assert (adjusted.step, adjusted.old, adjusted.new, adjusted.by) == (41, {"lr": 0.1}, {"lr": 0.05}, "OnSpike")
+    assert (answered.applied, answered.text) == (True, "applied at step 41: lr 0.1 -> 0.05")
+    assert adjust == Adjust(0, 0, "rule-40-0-set", {"lr": 0.05}, certain=True)
+    assert rules(run, "rule-40-0-set", 40, lr=0.05) == [], "made again, it is not done again"
+
+    run.saved(38)
+    run.handle(AttemptEnded(run.now_us, 0, 0, 40, "lost", "its worker went"))
+    again = run.again()
+    assert (again.params["lr"], again.timeline) == (0.1, [(41, {"lr": 0.05})])
+    run.saved(40)
+    run.crash()
+    assert run.again().params["lr"] == 0.05
+    run.replays()
+
+
+def test_two_rules_at_one_report() -> None:
+    run = Run(scheduler=ByHand())
+    rules(run, "a", 40, lr=0.05)
+    rules(run, "b", 40, hidden=8)
+    assert [(event.step, event.new) for event in run.of(Adjusted)] == [(41, {"lr": 0.05}), (41, {"hidden": 8})]
+
+
+def test_a_rule_waits_for_what_a_person_set_before_it() -> None:
+    """Recorded at once, it would seem to be the older of both."""
+    run = Run(scheduler=ByHand())
+    run.set("hand", lr=0.2)
+    [_, adjust] = rules(run, "rule", 40, lr=0.05)
+    assert adjust == Adjust(0, 0, "rule", {"lr": 0.05})
+    run.applied(41, "hand")
+    run.applied(41, "rule")
+    assert run.controller.state.params_at(run.trial, 41)[0]["lr"] == 0.05
     run.replays()
 
 

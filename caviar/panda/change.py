@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from caviar.errors import UsageError
+from caviar.steering import LONGEST_NOTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Change:
     ``-=``, relative to the value that the run trains with now, also where it rolls back: else a rule that fires
     again, from the same checkpoint, would only repeat itself. ``rollback_to``: go back to the nearest checkpoint
     at or before this step, 0 for the beginning. ``pause``: wait for a person. ``stop``: end the run; it excludes
-    all else. ``reason``: why, for people. Wrong arguments raise `UsageError`.
+    all else. ``reason``: why, for people; cut off after 1,000 characters. Wrong arguments raise `UsageError`.
     """
 
     set: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -45,6 +46,8 @@ class Change:
                 raise UsageError(f"Change({name}={getattr(self, name)!r:.80}): needs True or False")
         if not isinstance(self.reason, str):
             raise UsageError(f"Change(reason={self.reason!r:.80}): needs text")
+        if len(self.reason) > LONGEST_NOTE:
+            object.__setattr__(self, "reason", f"{self.reason[: LONGEST_NOTE - 1]}…")
         if self.stop and (self.set or self.pause or self.rollback_to is not None):
             raise UsageError("Change(stop=True): a run that ends can be changed in no other way")
 

@@ -108,7 +108,7 @@ class Hand:
         reports above it do not count."""
         self._line.restarted(step, attempt=attempt)
         # that checkpoint was made after these reports were answered
-        self._judged = max(self._judged, self._line.report_before(step)[1])
+        self._judged = max(self._judged, self._line.number_before(step))
 
     def rolled_back(self, step: int, *, attempt: int) -> None:
         """``attempt`` begins from ``step``, 0 for the beginning, since a person or a rule rolled the run back."""
@@ -131,38 +131,48 @@ class Hand:
         if number is None or number <= self._judged:
             return []
         self._judged = number
-        live = self._live(step, params)
+        before = [firing for firing in self._firings if firing.judged < number]
+        # after a crash in the middle of what a report led to, some of it is recorded, and is not asked for again
+        done = {firing.rule: firing.change for firing in self._firings if firing.judged == number}
+        if any(_ends_round(change) for change in done.values()):
+            return []
+        live = self._live(step, params, before)
         wanted: dict[str, Change] = {}
         owners: dict[str, str] = {}
         for name, rule in self._rules.items():
-            change = None if name in self._left_out else self._ask(name, rule, live)
+            change = done.get(name) or (None if name in self._left_out else self._ask(name, rule, live))
             if change is None:
                 continue
-            if change.rollback_to is not None or change.stop:
+            if _ends_round(change):
                 wanted = {name: change}
                 break
-            change = _without(change, owners)
+            change = change if name in done else _without(change, owners)
             if change:
                 wanted[name] = change
                 owners.update(dict.fromkeys(change.set, name))
         self._goes_back = any(change.rollback_to is not None for change in wanted.values())
-        self._firings += [Firing(name, step, number, change) for name, change in wanted.items()]
-        return [Decision(name, change, step=step, judged=number) for name, change in wanted.items()]
+        self._firings = [*before, *(Firing(name, step, number, change) for name, change in wanted.items())]
+        new = ((name, change) for name, change in wanted.items() if name not in done)
+        return [Decision(name, change, step=step, judged=number) for name, change in new]
 
-    def refused(self, decision: Decision, why: str) -> None:
-        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+    def undone(self, decision: Decision) -> None:
+        """Nothing came of a decision, as something else came first: it was no firing."""
         mine = (decision.rule, decision.judged)
         self._firings = [firing for firing in self._firings if (firing.rule, firing.judged) != mine]
         self._goes_back = False
+
+    def refused(self, decision: Decision, why: str) -> None:
+        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+        self.undone(decision)
         self._leave_out(decision.rule, f"what it wanted at step {decision.step} was refused: {why}")
 
-    def _live(self, step: int, params: Params) -> Live:
+    def _live(self, step: int, params: Params, firings: Sequence[Firing]) -> Live:
         return Live(
             metric=self._metric,
             minimize=self._minimize,
             max_step=self.max_step,
             params=MappingProxyType(dict(params)),
-            firings=self.firings,
+            firings=tuple(firings),
             bounds=self._bounds,
             **self._line.until(step),
         )
@@ -198,9 +208,10 @@ class Hand:
         have. Call it once, before anything else.
 
         Which rules were ``left_out`` is not recorded by itself: one that is not named here is asked again."""
-        rows, starts, past = list(blocks), list(begun), list(fired)
+        rows, starts = list(blocks), list(begun)
+        past = sorted(fired, key=lambda one: one.judged)
         self._left_out |= left_out or {}
-        attempts = {start.attempt for start in starts} | {one.attempt for one in past}
+        attempts = {start.attempt for start in starts}
         for block in rows:
             attempts.update(np.unique(block.attempt[block.trial == 0]).tolist())
         for attempt in sorted(attempts):
@@ -213,20 +224,18 @@ class Hand:
                 self._line.see(of_attempt(block, attempt))
             steps = self._line.steps
             if len(steps) > 1:  # the last one may not have been judged, the others were, or no other had followed
-                self._judged = max(self._judged, self._line.report_before(int(steps[-2]))[1])
-            for one in past:
-                if one.attempt == attempt:
-                    self._remember(one)
-        self._firings.sort(key=lambda firing: firing.judged)  # of one report, as they come
+                self._judged = max(self._judged, self._line.number_before(int(steps[-2])))
+            while past and past[0].judged <= self._line.count:
+                self._remember(past.pop(0))
+        for one in past:  # their reports are lost
+            self._remember(one)
 
     def _remember(self, one: Fired) -> None:
-        step, number = self._line.report_before(one.step)
-        self._judged = max(self._judged, number)
         for at, firing in enumerate(self._firings):
-            if (firing.rule, firing.judged) == (one.rule, number):
+            if (firing.rule, firing.judged) == (one.rule, one.judged):
                 self._firings[at] = replace(firing, change=firing.change.and_also(one.change))
                 return
-        self._firings.append(Firing(one.rule, step, number, one.change))
+        self._firings.append(Firing(one.rule, self._line.step_of(one.judged), one.judged, one.change))
 
 
 def _names(rules: Sequence[Rule]) -> list[str]:
@@ -247,3 +256,7 @@ def _without(change: Change, owners: Mapping[str, str]) -> Change:
     kept: dict[str, Any] = {name: value for name, value in change.set.items() if name not in owners}
     left = "; ".join(f"{name} was left to {owners[name]}" for name in taken)
     return replace(change, set=kept, reason=f"{change.reason}; {left}")
+
+
+def _ends_round(change: Change) -> bool:
+    return change.rollback_to is not None or change.stop

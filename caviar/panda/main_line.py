@@ -88,8 +88,13 @@ class MainLine:
         self._seen_numbers = _Growing(np.int64)
         """The steps at which the metric was reported since then, or before where it went back to, and the number
         of each; also where a fault has taken the run back since."""
-        self.count = 0
+        self._count = 0
+
+    @property
+    def count(self) -> int:
         """The highest number so far."""
+        self._lay()
+        return self._count
 
     @property
     def steps(self) -> Ints:
@@ -146,12 +151,19 @@ class MainLine:
         at = int(np.searchsorted(self.steps, step))
         return int(self._numbers.all[at]) if at < len(self.steps) and self.steps[at] == step else None
 
-    def report_before(self, step: int) -> tuple[int, int]:
-        """The step and the number of the last report of the metric at or before a step; (0, 0): there is none.
-        Steps that a fault took the run back from count."""
+    def number_before(self, step: int) -> int:
+        """The number of the last report of the metric at or before a step, 0 for none. Steps that a fault took the
+        run back from count."""
         self._lay()
         at = int(np.searchsorted(self._seen.all, step, side="right"))
-        return (int(self._seen.all[at - 1]), int(self._seen_numbers.all[at - 1])) if at else (0, 0)
+        return int(self._seen_numbers.all[at - 1]) if at else 0
+
+    def step_of(self, number: int) -> int:
+        """The step of the report of this number, or of the last one before; 0 for none. Steps that a fault took
+        the run back from count."""
+        self._lay()
+        at = int(np.searchsorted(self._seen_numbers.all, number, side="right"))
+        return int(self._seen.all[at - 1]) if at else 0
 
     def until(self, step: int) -> dict[str, Any]:
         """The fields of `Live` that tell the main line up to and with a report of the metric at ``step``."""
@@ -200,8 +212,8 @@ class MainLine:
         last = int(self._seen.all[-1]) if len(self._seen) else -1
         new = steps[steps > last]
         self._seen.extend(new)
-        self._seen_numbers.extend(np.arange(self.count + 1, self.count + 1 + len(new)))
-        self.count += len(new)
+        self._seen_numbers.extend(np.arange(self._count + 1, self._count + 1 + len(new)))
+        self._count += len(new)
         # a step between those of the first time has the number of the one before it
         at = np.searchsorted(self._seen.all, steps, side="right") - 1
         return np.where(at < 0, 0, self._seen_numbers.all[at])

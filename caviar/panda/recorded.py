@@ -19,13 +19,11 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fired:
-    """A rule fired, as recorded: in ``attempt``, at the last report of the metric at or before ``step``; of a
-    roll-back, in the attempt that it ended. ``change``: as `Firing.change`. What several records tell of one
-    firing may come one by one."""
+    """A rule fired, as recorded: ``judged`` as in `Decision`, ``change`` as in `Firing`. What several records tell
+    of one firing may come one by one."""
 
     rule: str
-    attempt: int
-    step: int
+    judged: int
     change: Change
 
 

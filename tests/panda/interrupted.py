@@ -83,7 +83,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """What is recorded at once of a report's decisions: changes that apply at its attempt's next step, or the
+    """What is recorded at once of a report's decisions: a change that applies at its attempt's next step, or the
     roll-back that ends it, to a step that the checkpoints allow."""
 
     attempt: int
@@ -147,16 +147,13 @@ class Record:
         return hand
 
     def fired(self) -> Iterable[Fired]:
-        """As events tell it: of one firing, values, pauses and roll-backs apart."""
+        """What commands tell: of one firing, pauses apart."""
         for acted in self.of(Acted):
             for decision in acted.decisions:
-                told = Change(reason=decision.change.reason)
-                parts = [replace(told, set=decision.change.set), replace(told, pause=decision.change.pause)]
-                if acted.back_to is not None:
-                    parts.append(replace(told, rollback_to=acted.back_to))
-                for part in parts:
+                told = replace(decision.change, pause=False, rollback_to=acted.back_to)
+                for part in (told, Change(pause=decision.change.pause, reason=told.reason)):
                     if part:
-                        yield Fired(rule=decision.rule, attempt=acted.attempt, step=acted.step, change=part)
+                        yield Fired(rule=decision.rule, judged=decision.judged, change=part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +213,7 @@ class Run:
         return Told(values, sorted(self.trained.items()), self.hand.firings)
 
     def _curve(self) -> tuple[list[int], list[float]]:
-        live = self.hand._live(self.max_step, {})
+        live = self.hand._live(self.max_step, {}, ())
         return live.steps.tolist(), live.losses.tolist()
 
     def _recover(self, fault: Fault) -> bool:
@@ -263,7 +260,6 @@ class Run:
         decisions = self.hand.judge(step, params)
         back = [decision.change.rollback_to for decision in decisions if decision.change.rollback_to is not None]
         to = self.record.back_to(back[0]) if back else None
-        if decisions:
-            self.record.entries.append(Acted(attempt, step, tuple(decisions), to))
+        self.record.entries += [Acted(attempt, step, (decision,), to) for decision in decisions]
         self._happens()
         return bool(back)

@@ -30,6 +30,11 @@ def test_two_changes_at_once() -> None:
     assert both == Change({"lr": 0.2, "momentum": 0.9}, 5, pause=True, reason="one")
 
 
+def test_a_long_reason_is_cut_off() -> None:
+    assert Change(reason="x" * 1000).reason == "x" * 1000
+    assert Change(reason="x" * 1001).reason == "x" * 999 + "…"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -259,6 +259,14 @@ def test_what_is_refused_was_no_firing(caplog: pytest.LogCaptureFixture) -> None
     assert [each.rule for each in go(held, [2])] == ["EveryN 2"]
 
 
+def test_what_came_to_nothing_was_no_firing_and_may_come_again() -> None:
+    held = hand(EveryN(1, scale={"lr": 0.5}, cooldown=9))
+    [decision] = go(held, [1])
+    held.undone(decision)
+    assert held.firings == ()
+    assert len(go(held, [2])) == 1
+
+
 def test_rules_that_were_left_out_stay_so_in_a_run_that_goes_on() -> None:
     noted = Noted()
     held = hand(noted)
@@ -276,9 +284,9 @@ def test_what_several_records_tell_of_one_firing_is_one() -> None:
         [reports([10, 20, 30], [3.0, 2.0, 1.0]), reports([21, 30], [2.0, 1.0], attempt=1)],
         begun=[Begun(attempt=0, step=0), Begun(attempt=1, step=20, back=True)],
         fired=[
-            Fired(rule="noted", attempt=0, step=35, change=Change(rollback_to=20, reason="why")),
-            Fired(rule="noted", attempt=0, step=35, change=Change({"lr": 0.1}, reason="why")),
-            Fired(rule="noted", attempt=1, step=21, change=Change(pause=True)),
+            Fired(rule="noted", judged=4, change=Change(pause=True)),
+            Fired(rule="noted", judged=3, change=Change(rollback_to=20, reason="why")),
+            Fired(rule="noted", judged=3, change=Change({"lr": 0.1}, reason="why")),
         ],
     )
     assert held.firings == (
@@ -287,15 +295,42 @@ def test_what_several_records_tell_of_one_firing_is_one() -> None:
     )
 
 
-@pytest.mark.parametrize("fired", [False, True])
-def test_the_last_report_is_judged_again_only_where_nothing_is_known_of_it(fired: bool) -> None:
-    noted = Noted()
-    held = hand(noted)
-    past = [Fired(rule="noted", attempt=0, step=3, change=Change({"lr": 0.1}))] if fired else []
-    held.recall([reports([3, 1, 2], [3.0, 1.0, 2.0])], fired=past)
+def test_the_last_report_is_judged_again_by_those_of_whom_nothing_is_known() -> None:
+    """Of three rules that fired, one is recorded."""
+    changes = [Change({"lr": 0.1}), Change({"momentum": 0.8}), Change({"momentum": 0.7, "lr": 0.3})]
+    rules = [Noted(name, {3: change}) for name, change in zip("abc", changes, strict=True)]
+    whole = hand(*rules)
+    decisions = go(whole, [1, 2, 3], params={"lr": 1.0, "momentum": 0.9})
+    assert [each.rule for each in decisions] == ["a", "b"]
+
+    held = hand(*rules)
+    held.recall(
+        [reports([3, 1, 2], [1.0, 1.0, 1.0])], fired=[Fired(rule="b", judged=3, change=decisions[1].change)]
+    )
     held.restarted(1, attempt=1)
-    go(held, [2, 3, 4], attempt=1)
-    assert noted.asked == ([(4, 4)] if fired else [(3, 3), (4, 4)])
+    assert go(held, [2, 3], attempt=1, params={"lr": 1.0, "momentum": 0.9}) == decisions[:1]
+    assert held.firings == whole.firings
+    assert rules[0].asked == [(1, 1), (2, 2), (3, 3), (3, 3)]
+    assert rules[1].asked == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_a_recorded_rollback_was_the_end_of_its_round() -> None:
+    noted = Noted()
+    held = hand(noted, Noted("goes back"))
+    held.recall(
+        [reports([1, 2], [1.0, 1.0])], fired=[Fired(rule="goes back", judged=2, change=Change(rollback_to=1))]
+    )
+    held.restarted(1, attempt=1)
+    assert go(held, [2, 3], attempt=1) == []
+    assert noted.asked == [(3, 3)]
+
+
+def test_a_firing_whose_report_is_lost_counts_all_the_same() -> None:
+    held = hand(EveryN(1, scale={"lr": 0.5}))
+    held.recall([reports([1], [1.0])], fired=[Fired(rule="EveryN", judged=2, change=Change({"lr": 0.1}))])
+    held.restarted(1, attempt=1)
+    assert go(held, [2], attempt=1) == []
+    assert [firing.judged for firing in held.firings] == [2]
 
 
 def test_numbers_count_over_all_that_was_rolled_back() -> None:

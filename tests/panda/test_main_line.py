@@ -74,8 +74,8 @@ def test_a_run_that_was_rolled_back_reports_under_new_numbers() -> None:
     seen.see(reports([3, 4], [2.5, 1.5], attempt=1))
     assert curve(seen, 4) == [(1, 4.0), (2, 3.0), (3, 2.5), (4, 1.5)]
     assert seen.until(4)["numbers"].tolist() == [1, 2, 5, 6]
-    assert seen.report_before(3) == (3, 5)
-    assert seen.report_before(0) == (0, 0)
+    assert [seen.number_before(step) for step in (0, 1, 2, 3, 9)] == [0, 1, 2, 5, 6]
+    assert [seen.step_of(number) for number in (0, 1, 2, 4, 5, 6)] == [0, 1, 2, 2, 3, 4]
 
 
 def test_a_restart_after_a_rollback_keeps_the_new_numbers() -> None:

@@ -216,19 +216,16 @@ class Listener:
             case Checkpointed():
                 if event.superseded is None and not self._keep_all:
                     told.checkpoints.pop(event.trial, None)
-                self._leave(event.trial, event.superseded)
-                self._forget(event.trial, event.attempt, event.step)
+                self._give_up(event.trial, [*(event.superseded or ()), (event.attempt, event.step)])
                 told.checkpoints.setdefault(event.trial, []).append((event.attempt, event.step))
             case RolledBack():
-                self._leave(event.trial, event.superseded)
+                self._give_up(event.trial, event.superseded)
             case Adopted():
                 told.checkpoints.setdefault(event.trial, []).append((event.checkpoint, event.step))
             case CheckpointLost():
                 self._forget(event.trial, event.attempt, event.step)
             case DeclarationChanged():
-                if event.changes.get("keep_checkpoints", "all") != "all":
-                    self._keep_all = False
-                    told.checkpoints = {trial: found[-1:] for trial, found in told.checkpoints.items()}
+                self._keep_all = event.changes.get("keep_checkpoints", "all" if self._keep_all else "") == "all"
             case CommandAnswered():
                 told.answered.add(event.id)
             case EventsLost():
@@ -238,7 +235,7 @@ class Listener:
                 for trial, attempt, step in event.checkpoints:
                     self._forget(trial, attempt, step)
 
-    def _leave(self, trial: int, superseded: Sequence[Sequence[int]] | None) -> None:
+    def _give_up(self, trial: int, superseded: Sequence[Sequence[int]] | None) -> None:
         for attempt, step in superseded or ():
             self._forget(trial, attempt, step)
 
