@@ -99,7 +99,7 @@ def fork(
     )
     if status != DONE or and_adopt is None:
         return status
-    return _adopt(folder, str(into), trial=None, note=None, timeout_s=timeout_s)
+    return _adopt(folder, str(into), trial=None, note=None, timeout_s=timeout_s, as_json=as_json)
 
 
 @click.command()
@@ -108,25 +108,36 @@ def fork(
 @click.option(
     "--trial", type=click.IntRange(min=0), help="Of the fork.  [default: the best of those that completed]"
 )
-@click.option("--note", help="Why, for the record.")
+@click.option("-m", "--note", metavar="NOTE", help="Why, for the record.")
 @timeout_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="The answer as a JSON object, with what was recorded for it."
+)
 @debug_option
-def adopt(folder: str, other: str, trial: int | None, note: str | None, timeout_s: float) -> int:
+def adopt(folder: str, other: str, trial: int | None, note: str | None, timeout_s: float, as_json: bool) -> int:
     """Have a live run go on from what a fork of it came to.
 
     It goes back to the step at which the fork began, and on from the last checkpoint of that trial, with its
     params. One that is not running does so when it is gone on with."""
-    return _adopt(folder, other, trial=trial, note=note, timeout_s=timeout_s)
+    return _adopt(folder, other, trial=trial, note=note, timeout_s=timeout_s, as_json=as_json)
 
 
-def _adopt(folder: str, other: str, *, trial: int | None, note: str | None, timeout_s: float) -> int:
+def _adopt(
+    folder: str, other: str, *, trial: int | None, note: str | None, timeout_s: float, as_json: bool
+) -> int:
     from caviar.adopting import winner
+    from caviar.cli.table import print_json
     from caviar.store.inbox import post
     from caviar.store.reader import Reader
 
     chosen = winner(folder, other, trial=trial)
     if Reader(folder, metrics=False).state() == "running":
-        return ask(folder, "adopt", trial=chosen.of_trial, args=chosen.args(note), timeout_s=timeout_s)
-    post(folder, "adopt", trial=chosen.of_trial, args=chosen.args(note))
-    click.echo(f"trial {chosen.trial} of {other} is adopted when {folder} is gone on with: caviar resume {folder}")
+        args = chosen.args(note)
+        return ask(folder, "adopt", trial=chosen.of_trial, args=args, timeout_s=timeout_s, as_json=as_json)
+    command_id = post(folder, "adopt", trial=chosen.of_trial, args=chosen.args(note))
+    text = f"trial {chosen.trial} of {other} is adopted when {folder} is gone on with: caviar resume {folder}"
+    if as_json:
+        print_json({"id": command_id, "text": text, "events": []})
+    else:
+        click.echo(text)
     return DONE
