@@ -17,6 +17,7 @@ from caviar.errors import UsageError
 from caviar.extension import check, requested, told
 from caviar.faults import FaultStreak
 from caviar.keeping import superseded
+from caviar.main_line import reopened
 from caviar.messages import (
     BY_HAND,
     Answer,
@@ -156,9 +157,9 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
-        output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
-        reopened = set(self._waiting)
-        for record in [one for one in state.active.values() if one.trial not in reopened]:
+        output += [self._reopen(reopened(record, now_us)) for record in list(state.unbegun.values())]
+        waiting = set(self._waiting)
+        for record in [one for one in state.active.values() if one.trial not in waiting]:
             if record.stop_reason is None:
                 self._waiting.append(record.trial)
             else:
@@ -317,7 +318,7 @@ class Controller:
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
-            output.append(self._reopen(_reopened(record, now_us)))
+            output.append(self._reopen(reopened(record, now_us)))
         self._limits.pop(event.trial, None)
         return output
 
@@ -488,10 +489,3 @@ def _reason(args: Mapping[str, Any]) -> str:
 
 def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
-
-
-def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
-    attempt, step = record.checkpoint or (None, 0)
-    what = (record.stage, record.params, record.seed)
-    again = (record.trial, record.attempt + 1, step)
-    return TrialReopened(now_us, *again, *what, attempt, record.rung, record.adjustments)

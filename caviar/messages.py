@@ -267,6 +267,11 @@ class TrialReopened(Recorded):
     rung: int | None = None
     adjustments: Sequence[Any] = ()
     """(step, {name: value}) of each adjustment up to here."""
+    saved: Sequence[Any] = ()
+    """(attempt, step, the metric before it or None) of the checkpoints that are kept, in order; empty: that one
+    alone."""
+    by_hand: bool = False
+    """Whether it was adjusted, paused or rolled back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ sweep = caviar.Sweep(
     train, space, metric="loss",
     trials=60, max_step=27, checkpoint_every=9, setup=setup,
     scheduler=caviar.Asha(grace_steps=3, reduction_factor=3),
+    knobs=["lr", "momentum", "weight_decay", "dropout", "batch_size"],  # in panda mode; hidden is built in
 )  # fmt: skip
 
 if __name__ == "__main__":

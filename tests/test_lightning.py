@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import caviar
 from caviar.errors import TrialStopped, UsageError
 from caviar.execution.training import Trial
-from tests.execution.test_training import Ear, Files, job, launch
+from caviar.store.inbox import post
+from tests.execution.test_training import Ear, job, launch
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -26,7 +28,7 @@ from torch import nn  # noqa: E402
 from torch.optim import lr_scheduler as lrs  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from caviar.lightning import FILE, TrialCallback  # noqa: E402
+from caviar.lightning import TrialCallback  # noqa: E402
 
 torch.set_num_threads(1)  # two would wait for each other where the tests are not alone on the machine
 
@@ -96,10 +98,12 @@ class Run:
             key: arguments.pop(key) for key in ("metrics", "every_n_batches", "names") if key in arguments
         }
         self.trainer = arguments
+        self.trials: list[Trial] = []
         self.models: list[Model] = []
         self.trainers: list[lightning.Trainer] = []
 
     def __call__(self, trial: Trial) -> None:
+        self.trials.append(trial)
         torch.manual_seed(trial.seed)
         callback = TrialCallback(trial, **self.callback)
         model = Model(trial.params, scheduler=self.scheduler, fail_in=None if trial.attempt else self.fail_in)
@@ -319,31 +323,19 @@ def test_steps_of_batches_go_on_with_the_next_step(sweep: Sweep) -> None:
 # --- live params ------------------------------------------------------------------------------------
 
 
-class Steered(Trial):
-    """A trial whose params change at given steps."""
-
-    __slots__ = ("live", "timeline")
-
-    def __init__(self, timeline: Mapping[int, Mapping[str, float]], **arguments: Any) -> None:
-        super().__init__(launch(**arguments), job=job(max_step=6, metric="val_loss"), link=Ear(), shared=None)
-        self.timeline = timeline
-        self.live = dict(self.launch_params)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        return self.live
-
-    def steps(self) -> Iterator[int]:
-        for step in super().steps():
-            self.live.update(self.timeline.get(step, {}))
-            yield step
+def live(run: Run, folder: Path, schedule: Mapping[int, Mapping[str, float]], **arguments: Any) -> caviar.LiveRun:
+    """A live run from lr 0.01 on, to its end."""
+    sweep = caviar.Sweep(run, SPACE, metric="val_loss", trials=1, max_step=6)
+    return sweep.panda(
+        folder, caviar.Inline(), params={"lr": 0.01}, schedule=schedule, background=False, **arguments
+    )
 
 
 @pytest.mark.parametrize("scheduler", ["none", "epochs", "batches", "plateau"])
-def test_live_params_come_into_the_optimizer_at_step_boundaries(scheduler: str) -> None:
+def test_live_params_come_into_the_optimizer_at_step_boundaries(scheduler: str, tmp_path: Path) -> None:
     run = Run(scheduler=scheduler)
-    run(Steered({}, params={"lr": 0.01}))
-    run(Steered({3: {"lr": 0.002}, 5: {"lr": 0.03}}, params={"lr": 0.01}))
+    live(run, tmp_path / "plain", {})
+    live(run, tmp_path / "steered", {3: {"lr": 0.002}, 5: {"lr": 0.03}})
     plain, steered = ([(epoch, lr) for epoch, lr, _ in model.trace] for model in run.models)
     assert plain[0][1] == 0.01
     for (epoch, before), (_, after) in zip(plain, steered, strict=True):
@@ -352,29 +344,34 @@ def test_live_params_come_into_the_optimizer_at_step_boundaries(scheduler: str) 
     assert [epoch for epoch, _ in steered] == sorted([*range(6)] * BATCHES)
 
 
-def test_live_params_in_steps_of_batches() -> None:
+def test_live_params_in_steps_of_batches(tmp_path: Path) -> None:
     run = Run(every_n_batches=2, names=("lr",))
-    run(Steered({2: {"lr": 0.05, "momentum": 0.1}, 4: {"lr": 0.01}}, params={"lr": 0.01, "momentum": 0.3}))
+    live(run, tmp_path / "live", {2: {"lr": 0.05}, 4: {"lr": 0.01}})
     assert [lr for _, lr, _ in run.models[0].trace] == [0.01] * 2 + [0.05] * 4 + [0.01] * 6
 
 
 def test_a_rollback_with_another_lr(tmp_path: Path) -> None:
-    class Saved(Files):
-        def restore(self, trial: int, checkpoint: tuple[int, int]) -> Path:
-            return tmp_path
+    folder, executor = tmp_path / "live", caviar.Inline()
 
-    run = Run(scheduler="plateau", max_epochs=3)
-    first = Steered({2: {"lr": 0.04}}, params={"lr": 0.01})
-    first._job = job(max_step=3, metric="val_loss", checkpoint_every=3, files=Saved(tmp_path))
-    run(first)
-    assert (tmp_path / FILE).exists()
-    second = Steered({5: {"lr": 0.001}}, attempt=1, checkpoint=(0, 3), params={"lr": 0.02})
-    second._job = job(max_step=6, metric="val_loss", files=Saved(tmp_path))
-    run.trainer["max_epochs"] = 6
-    run(second)
-    lrs_seen = [lr for _, lr, _ in run.models[1].trace][::BATCHES]
-    # halved at the end of the epochs 2 and 3, that of the checkpoint, and then of each
-    assert lrs_seen == pytest.approx([0.02 / 4, 0.001 / 8, 0.001 / 16])
+    def back() -> None:
+        if run.trials[-1].attempt == 0:
+            post(folder, "rollback", trial=0, args={"to_step": 3, "changes": {"lr": 0.02}})
+            deadline_s = time.monotonic() + 60
+            while not run.trials[-1].news:
+                executor.fetch()  # this is the thread on which the driver reads its inbox
+                assert time.monotonic() < deadline_s
+
+    run = Run(scheduler="plateau", callbacks=[At(5, back)])
+    sweep = caviar.Sweep(run, SPACE, metric="val_loss", trials=1, max_step=6, checkpoint_every=3)
+    result = sweep.panda(
+        folder, executor, params={"lr": 0.01}, schedule={2: {"lr": 0.04}}, background=False
+    ).result()
+    # halved at the end of every epoch but the first, also at that of epoch 3, which is in the checkpoint
+    seen = [[lr for _, lr, _ in model.trace][::BATCHES] for model in run.models]
+    assert seen[0] == pytest.approx([0.01, 0.04, 0.02, 0.01, 0.005])
+    assert seen[1] == pytest.approx([0.005, 0.0025, 0.00125])
+    assert result.counts() == {"completed": 1}
+    assert result.curves()["step"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
 # --- mistakes ---------------------------------------------------------------------------------------

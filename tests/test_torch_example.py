@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,8 +14,6 @@ from typing import Any
 import pytest
 
 import caviar
-from caviar.execution.training import Trial
-from tests.execution.test_training import Ear, job, launch
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mlxtend")
@@ -84,40 +84,62 @@ def test_a_run_that_goes_on_is_bit_for_bit_the_one_that_never_stopped(
     assert parted.curves().drop(columns="time").equals(whole.curves().drop(columns="time"))
 
 
-class Steered(Trial):
-    """A trial whose params change at given steps."""
+@pytest.fixture
+def live(mnist: ModuleType, few: Any, tmp_path: Path) -> Callable[..., caviar.LiveRun]:
+    """A live run of eight short epochs, to its end."""
 
-    __slots__ = ("changes", "live")
+    def live(name: str, **arguments: Any) -> caviar.LiveRun:
+        sweep = mnist.sweep.but(setup=lambda: few)
+        given: dict[str, Any] = {"max_step": 8, "checkpoint_every": 2, "background": False, **arguments}
+        return sweep.panda(tmp_path / name, given.pop("executor", caviar.Inline()), **given)
 
-    def __init__(self, changes: Mapping[int, Mapping[str, float]], images: Any) -> None:
-        super().__init__(launch(params=PARAMS), job=job(max_step=4), link=Ear(), shared=images)
-        self.changes = changes
-        self.live = dict(PARAMS)
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        return self.live
-
-    def steps(self) -> Iterator[int]:
-        for step in super().steps():
-            self.live.update(self.changes.get(step, {}))
-            yield step
-
-    @property
-    def losses(self) -> list[float]:
-        assert isinstance(self._link, Ear)
-        return [float(row[2]) for _, row in self._link.rows]
+    return live
 
 
 @pytest.mark.parametrize(
-    "change", [{"lr": 0.01}, {"momentum": 0.5}, {"weight_decay": 0.1}, {"batch_size": 20}, {"dropout": 0.5}]
+    "change", [{"lr": 0.01}, {"momentum": 0.5}, {"weight_decay": 0.01}, {"batch_size": 32}, {"dropout": 0.5}]
 )
 def test_params_that_change_on_the_way_matter_from_then_on(
-    mnist: ModuleType, few: Any, change: Mapping[str, float]
+    live: Callable[..., caviar.LiveRun], change: Mapping[str, float]
 ) -> None:
-    plain, steered = Steered({}, few), Steered({3: change}, few)
-    for trial in (plain, steered):
-        mnist.train(trial)
-    assert steered.losses[:2] == plain.losses[:2]
-    assert steered.losses[2:] != plain.losses[2:]
-    assert len(steered.losses) == 4
+    plain, steered = (
+        live(name, params=PARAMS, schedule=schedule, max_step=3).curves()["loss"].tolist()
+        for name, schedule in (("plain", {}), ("steered", {3: change}))
+    )
+    assert steered[:2] == plain[:2]
+    assert steered[2] != plain[2]
+
+
+def test_a_run_that_was_changed_and_rolled_back_is_repeated_bit_for_bit(
+    mnist: ModuleType, live: Callable[..., caviar.LiveRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epoch = mnist.train_epoch
+    trained: list[tuple[float, float]] = []
+    """What the optimizer had in each epoch."""
+
+    def watched(model: Any, optimizer: Any, *arguments: Any) -> Any:
+        group = optimizer.param_groups[0]
+        trained.append((group["lr"], group["momentum"]))
+        return train_epoch(model, optimizer, *arguments)
+
+    def reaches(step: int) -> None:
+        deadline_s = time.monotonic() + 60
+        while run.step < step:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+
+    monkeypatch.setattr(mnist, "train_epoch", watched)
+    run = live("live", params=PARAMS, max_step=2000, background=True)
+    reaches(3)
+    changed = run.set(lr=0.2, momentum=0.6)
+    assert changed.step is not None
+    reaches(changed.step + 3)
+    assert run.rollback(to_step=changed.step - 1, lr=0.01) == changed.step - 1
+    reaches(changed.step + 3)
+    run.stop()
+    assert run.wait().counts() == {"stopped": 1}
+    assert [values for values, _ in groupby(trained)] == [(0.05, 0.9), (0.2, 0.6), (0.01, 0.9)]
+    trained.clear()
+    again = live("again", schedule=run.schedule(), max_step=run.step)
+    assert [values for values, _ in groupby(trained)] == [(0.05, 0.9), (0.01, 0.9)]
+    assert run.curves().drop(columns="time").equals(again.curves().drop(columns="time"))
