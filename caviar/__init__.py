@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caviar import rules as rules
     from caviar import spaces as spaces
     from caviar.analysis.result import Result as Result
     from caviar.analysis.result import load as load
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from caviar.execution import Resources as Resources
     from caviar.execution import Simulated as Simulated
     from caviar.execution.training import Trial as Trial
-    from caviar.panda import rules as rules
     from caviar.panda.live_run import LiveRun as LiveRun
     from caviar.panda.live_run import attach as attach
     from caviar.samplers import GridSampler as GridSampler
