@@ -13,10 +13,9 @@ import pytest
 
 from tests.weed import BUCKET, Weed
 
-
 GROUPS = ("machines", "ray")
-"""Tests that run one after another, beside the others: those that start clusters of their own and mostly wait, and those
-that share one Ray. They begin first, since they take longest."""
+"""Tests that run one after another, beside the others: those that start clusters of their own and mostly wait, and
+those that share one Ray. They begin first, since they take longest."""
 
 
 @pytest.hookimpl(tryfirst=True)
