@@ -54,7 +54,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = {"rules": "caviar.panda.rules", "spaces": "caviar.spaces"}
+_ROOMS = {name: f"caviar.{name}" for name in ("rules", "spaces")}
 """Public names that are modules."""
 
 _EXTRAS = {name: f"caviar.{name}" for name in ("torch", "lightning")}
