@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caviar import rules as rules
     from caviar import spaces as spaces
     from caviar.analysis.result import Result as Result
     from caviar.analysis.result import load as load
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from caviar.execution import Resources as Resources
     from caviar.execution import Simulated as Simulated
     from caviar.execution.training import Trial as Trial
-    from caviar.panda import rules as rules
     from caviar.panda.live_run import LiveRun as LiveRun
     from caviar.panda.live_run import attach as attach
     from caviar.samplers import GridSampler as GridSampler
@@ -54,7 +54,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = {"rules": "caviar.panda.rules", "spaces": "caviar.spaces"}
+_ROOMS = {name: f"caviar.{name}" for name in ("rules", "spaces")}
 """Public names that are modules."""
 
 _EXTRAS = {name: f"caviar.{name}" for name in ("torch", "lightning")}

@@ -112,7 +112,7 @@ def test_where_nothing_changed_no_group_is_touched() -> None:
 def test_groups_keep_their_ratios() -> None:
     trial, optimizer = live(lr=0.1), sgd(0.1, 1.0, 10.0, 0.01)
     apply(trial, optimizer)
-    for lr in (0.05, 0.7, 1e-6, 0.2):
+    for lr in (0.05, 0.7, 1e-6, 0.37, 0.013, 0.2):
         trial.set(lr=lr)
         apply(trial, optimizer)
         assert of(optimizer, "lr")[0] == lr

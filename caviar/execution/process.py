@@ -198,7 +198,7 @@ class PipeLink(Link):
                     if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
                         self._trial.stop(reason)
                     else:
-                        self._stopped_in_hand[trial, attempt] = reason
+                        self._stop_in_hand((trial, attempt), reason)
                 case (kind, trial, attempt, *_) if kind in (ADJUST, PAUSE):
                     if self._beginning == (trial, attempt):
                         self._early.append(message)
@@ -209,6 +209,16 @@ class PipeLink(Link):
                     with self._sending:  # past the outbox, whose last run is not ours to close
                         self._connection.send([(BACK, back)])
             self._arrived.notify_all()
+
+    def _stop_in_hand(self, attempt: tuple[int, int], reason: str) -> None:
+        """End what is not begun, at once: the trial before it may take hours."""
+        launch = next((one for one in self._in_hand if (one.trial, one.attempt) == attempt), None)
+        if launch is None:  # it is about to begin
+            self._stopped_in_hand[attempt] = reason
+            return
+        self._in_hand.remove(launch)
+        with self._sending:
+            self._connection.send([not_trained(launch, outcome="stopped", reason=reason)])
 
     def _take_order(self, message: tuple[Any, ...]) -> None:
         kind, trial, attempt, *what = message

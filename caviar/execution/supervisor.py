@@ -273,8 +273,8 @@ class Supervisor:
                     self._running_step = entry[4] or 0
                     self._idle_births = 0
                 elif kind == ENDED:
-                    self._handed.pop(entry[2], None)
-                    self._running = None
+                    if self._handed.pop(entry[2], None) is None:  # else it was stopped before it began
+                        self._running = None
                 elif kind in (RUNG, APPLIED, PAUSED, UNPAUSED):  # somebody waits for it
                     self._urgent = True
                 elif kind == BACK:

@@ -72,7 +72,8 @@ class Watchdog:
         """It sent something. ``in_hand``: whether it has trials that it has not begun, after this."""
         kind = entry[0]
         self._in_hand = in_hand
-        if kind == BACK:  # its second thread sent that: no sign of progress
+        of_another = kind == ENDED and self._attempt not in (None, (entry[2], entry[3]))
+        if kind == BACK or of_another:  # its second thread sent that: no sign of progress
             return
         self._heard_at = now
         if kind == REPORTS:

@@ -16,8 +16,8 @@ import numpy as np
 from caviar.errors import UsageError
 from caviar.messages import Reports
 from caviar.panda.change import Change
+from caviar.panda.curves import Curves
 from caviar.panda.live import Firing, Live
-from caviar.panda.main_line import MainLine
 from caviar.panda.recorded import Begun, Fired, of_attempt
 from caviar.panda.rules.base import Rule
 from caviar.panda.rules.function import Judging, as_rule
@@ -68,7 +68,7 @@ class Hand:
         self._bounds = MappingProxyType(dict(bounds or {}))
         judging = [as_rule(rule) for rule in rules if not isinstance(rule, Schedule)]
         self._rules = dict(zip(_names(judging), judging, strict=True))
-        self._line = MainLine(metric, minimize=minimize)
+        self._curves = Curves(metric, minimize=minimize)
         self._judged = 0
         """The number of the last report that was judged, or need not be."""
         self._firings: list[Firing] = []
@@ -101,14 +101,14 @@ class Hand:
     def see(self, block: Reports) -> None:
         """Further reports, before the one among them at which the trial waits is judged. Those of other trials and
         of older attempts, and those that it has, are passed over."""
-        self._line.see(block)
+        self._curves.see(block)
 
     def restarted(self, step: int, *, attempt: int) -> None:
         """An attempt begins after a fault, from the checkpoint at ``step``, 0 for the beginning. Older attempts'
         reports above it do not count."""
-        self._line.restarted(step, attempt=attempt)
+        self._curves.restarted(step, attempt=attempt)
         # that checkpoint was made after these reports were answered
-        self._judged = max(self._judged, self._line.number_before(step))
+        self._judged = max(self._judged, self._curves.number_before(step))
 
     def rolled_back(self, step: int, *, attempt: int) -> None:
         """``attempt`` begins from ``step``, 0 for the beginning, since a person or a rule rolled the run back."""
@@ -116,7 +116,7 @@ class Hand:
             firing = self._firings[-1]
             self._firings[-1] = replace(firing, change=replace(firing.change, rollback_to=step))
             self._goes_back = False
-        self._line.rolled_back(step, attempt=attempt)
+        self._curves.rolled_back(step, attempt=attempt)
 
     # --- what is to be done -------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Hand:
         A param belongs to the first that sets it; who comes later leaves it alone, and says so in its reason. A
         roll-back or a stop ends the round, and what was wanted before it in this round is void: these rules did
         not fire. A report that was judged before gives nothing."""
-        number = self._line.number_at(step)
+        number = self._curves.number_at(step)
         if number is None or number <= self._judged:
             return []
         self._judged = number
@@ -174,7 +174,7 @@ class Hand:
             params=MappingProxyType(dict(params)),
             firings=tuple(firings),
             bounds=self._bounds,
-            **self._line.until(step),
+            **self._curves.until(step),
         )
 
     def _ask(self, name: str, rule: Rule, live: Live) -> Change | None:
@@ -221,11 +221,11 @@ class Hand:
                 elif start.attempt == attempt:
                     self.restarted(start.step, attempt=attempt)
             for block in rows:
-                self._line.see(of_attempt(block, attempt))
-            steps = self._line.steps
+                self._curves.see(of_attempt(block, attempt))
+            steps = self._curves.steps
             if len(steps) > 1:  # the last one may not have been judged, the others were, or no other had followed
-                self._judged = max(self._judged, self._line.number_before(int(steps[-2])))
-            while past and past[0].judged <= self._line.count:
+                self._judged = max(self._judged, self._curves.number_before(int(steps[-2])))
+            while past and past[0].judged <= self._curves.count:
                 self._remember(past.pop(0))
         for one in past:  # their reports are lost
             self._remember(one)
@@ -235,7 +235,7 @@ class Hand:
             if (firing.rule, firing.judged) == (one.rule, one.judged):
                 self._firings[at] = replace(firing, change=firing.change.and_also(one.change))
                 return
-        self._firings.append(Firing(one.rule, self._line.step_of(one.judged), one.judged, one.change))
+        self._firings.append(Firing(one.rule, self._curves.step_of(one.judged), one.judged, one.change))
 
 
 def _names(rules: Sequence[Rule]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,28 @@ class Live:
         """The steps and values of a metric on the main line, up to and with this report; both empty if it has not
         been reported."""
         return self.curves.get(name, (np.zeros(0, np.int64), np.zeros(0)))
+
+    def watching(self, metric: str | None, *, mode: str = "min") -> Live | None:
+        """The same view with another metric in place of the sweep's, of which ``mode`` says what is better; None
+        where this report does not carry it. Without a ``metric``, the view itself."""
+        if metric is None or metric == self.metric:
+            return self
+        steps, values = self.curve(metric)
+        judged = np.isin(steps, self.steps)
+        steps, values = steps[judged], values[judged]
+        if not len(steps) or steps[-1] != self.step:
+            return None
+        minimize = mode == "min"
+        numbers = self.numbers[np.searchsorted(self.steps, steps)]
+        return replace(
+            self,
+            metric=metric,
+            minimize=minimize,
+            steps=steps,
+            values=values,
+            losses=losses_of(values, minimize=minimize),
+            numbers=numbers,
+        )
 
     def passes(self, every: int) -> bool:
         """Whether this report is the first at or past a multiple of ``every`` steps."""

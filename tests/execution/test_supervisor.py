@@ -262,6 +262,19 @@ def test_a_stop_reaches_a_running_trial_and_one_in_hand(folder: Path) -> None:
         assert len(driver.of(STARTED)) == 1, "the one in hand was never begun"
 
 
+def test_what_is_stopped_in_hand_has_ended_while_the_one_before_it_trains_on(folder: Path) -> None:
+    with supervised(folder, waits, max_step=None) as driver:
+        driver.exchange(launches(0, 1, 2))
+        driver.until(lambda: driver.of(STARTED))
+        driver.exchange((STOP, 1, 0, "by hand"))
+        (end,) = driver.until_ended(1)
+        assert end[2:7] == (1, 0, 0, "stopped", "by hand")
+        driver.exchange((STOP, 0, 0, "by hand"))
+        assert {entry[2] for entry in driver.until_ended(2)} == {0, 1}
+        driver.until(lambda: len(driver.of(STARTED)) == 2)
+        assert [entry[2] for entry in driver.of(STARTED)] == [0, 2]
+
+
 def test_a_rung_is_urgent_and_waits_for_its_answer(folder: Path) -> None:
     with supervised(folder, learns) as driver:
         driver.exchange(launches(0, next_rung=2))

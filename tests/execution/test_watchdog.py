@@ -70,7 +70,8 @@ def test_it_says_how_far_the_trial_came(restored: int | None, step: int | None, 
 def test_what_the_second_thread_sends_is_no_progress() -> None:
     dog = training()
     dog.heard((BACK, [9]), 29, in_hand=False)
-    assert dog.due(30) is not None
+    dog.heard((ENDED, 0, 8, 0, 0, "stopped", "by hand", None, None, None, None), 29, in_hand=False)
+    assert dog.due(30) == Verdict((7, 1), "no progress for 30 s (before its first report)")
 
 
 def test_waiting_for_an_answer_does_not_count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_the_run_that_others_are_compared_with_has_everything() -> None:
     assert [step for step, _ in UNTOUCHED.values] == list(range(1, 46))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(faults)
 @example([Fault(after=n, forgets=None) for n in (40, 3, 9)])

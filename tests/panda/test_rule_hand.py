@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from caviar.store.recorder import Recorder
 
 SPACE = caviar.Space(lr=caviar.Float(1e-4, 1.0, scale="log"), aux=caviar.Float(0.0, 1000.0))
 BEGIN = {"lr": 0.12, "aux": 0.0}
-COPY_EVERY = 7
+COPY_EVERY = 9
 
 
 @pytest.fixture
@@ -143,8 +144,6 @@ def test_a_rule_pauses_after_it_has_set_something_and_a_rule_stops(tmp_path: Pat
 
 
 def wait_for(run: LiveRun, status: str) -> None:
-    import time
-
     deadline = time.monotonic() + 30
     while run.status != status:
         assert time.monotonic() < deadline
@@ -179,6 +178,7 @@ def history(run: LiveRun) -> pd.DataFrame:
     return run.adjustments().drop(columns=["time", "attempt"])
 
 
+@pytest.mark.slow
 def test_whenever_the_driver_died_the_rules_do_what_they_would_have_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caviar.errors import UsageError
 from caviar.panda.change import Change
 from caviar.panda.live import Firing, Live
 from caviar.panda.rules import OnSpike
@@ -196,3 +197,28 @@ def test_where_lr_cannot_go_lower_it_does_not_go_back_either() -> None:
     assert change.set == {"lr": 0.08}
     assert OnSpike().judge(Live.of(values, params={"lr": 0.08}, bounds={"lr": (0.08, 1.0)})) is None
     assert OnSpike(least={"lr": 0.1}).judge(low) is None
+
+
+def test_it_may_look_at_another_metric_than_the_sweeps() -> None:
+    accuracy, steps = np.linspace(0.5, 0.9, 30), np.arange(1, 31)
+    loss = np.r_[np.exp(-np.arange(29) / 10), 3.0]
+    curves = {"loss": (steps, loss)}
+    view = Live.of(accuracy, metric="accuracy", minimize=False, curves=curves, params={"lr": 0.1})
+    assert OnSpike(patience=1).judge(view) is None
+    change = OnSpike(patience=1, metric="loss").judge(view)
+    assert change is not None
+    assert (change.rollback_to, change.set) == (29, {"lr": 0.05})
+    assert change.reason.startswith("loss 3 is")
+    upside_down = Live.of(-loss, metric="score", curves={"accuracy": (steps, accuracy)}, params={"lr": 0.1})
+    assert OnSpike(patience=1, metric="accuracy", mode="max").judge(upside_down) is None
+    assert OnSpike(patience=1, metric="missing").judge(view) is None
+    late = Live.of(
+        accuracy, metric="accuracy", minimize=False, curves={"loss": (steps[:-1], loss[:-1])}, params={"lr": 1}
+    )
+    assert OnSpike(patience=1, metric="loss").judge(late) is None, "this report does not carry it"
+
+
+@pytest.mark.parametrize(("name", "value"), [("metric", 3), ("mode", "less")])
+def test_the_curve_that_it_looks_at_is_checked(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"OnSpike\({name}="):
+        OnSpike(**{name: value})  # type: ignore[arg-type]

@@ -194,6 +194,22 @@ class Scaling(Rule):
             raise self._wrong("at_most", None, "going back without a change (scale={}) needs a limit")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching(Scaling):
+    """A rule that looks at one curve, and scales. ``metric``: which curve, where it is not the sweep's metric, and
+    ``mode``, "min" or "max", which way that other metric is better."""
+
+    metric: str | None = None
+    mode: str = "min"
+
+    def __post_init__(self) -> None:
+        Scaling.__post_init__(self)
+        if self.metric is not None and not isinstance(self.metric, str):
+            raise self._wrong("metric", self.metric, "needs the name of a metric, or None for the sweep's")
+        if self.mode not in ("min", "max"):
+            raise self._wrong("mode", self.mode, 'needs "min" or "max"')
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

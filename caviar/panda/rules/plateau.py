@@ -10,11 +10,11 @@ import numpy as np
 
 from caviar.panda.change import Change
 from caviar.panda.live import Live
-from caviar.panda.rules.base import Scaling
+from caviar.panda.rules.base import Watching
 
 
 @dataclass(frozen=True, slots=True)
-class OnPlateau(Scaling):
+class OnPlateau(Watching):
     """Lowers the learning rate when the metric no longer improves.
 
     It fires when the best of the last ``patience`` reports is no better, by more than ``min_delta`` in the
@@ -30,12 +30,16 @@ class OnPlateau(Scaling):
     scale: Mapping[str, float] = field(default_factory=lambda: {"lr": 0.5}, hash=False)
 
     def __post_init__(self) -> None:
-        Scaling.__post_init__(self)
+        Watching.__post_init__(self)
         self._whole(patience=self.patience)
         self._number(min_delta=self.min_delta)
         self._does_something(rollback=False)
 
     def consider(self, live: Live, fired: int) -> Change | None:
+        seen = live.watching(self.metric, mode=self.mode)
+        return None if seen is None else self._consider(seen, fired)
+
+    def _consider(self, live: Live, fired: int) -> Change | None:
         start = len(live.losses) - self.patience
         if start < 1 or live.numbers[start] <= fired:
             return None

@@ -11,7 +11,7 @@ import numpy as np
 from caviar.messages import Floats, Ints
 from caviar.panda.change import Change
 from caviar.panda.live import Live
-from caviar.panda.rules.base import Scaling
+from caviar.panda.rules.base import Watching
 
 HISTORY = 8
 """Fewer finite reports before a rise say too little about the noise."""
@@ -22,7 +22,7 @@ a - 2b + c of three values, so its variance is 1 + 4 + 1 times as large."""
 
 
 @dataclass(frozen=True, slots=True)
-class OnSpike(Scaling):
+class OnSpike(Watching):
     """Goes back and lowers the learning rate when the loss, after it fell, suddenly rises.
 
     It fires when each of the last ``patience`` reports lies above a threshold. All numbers are losses: the metric
@@ -58,7 +58,7 @@ class OnSpike(Scaling):
     at_most: int | None = 10
 
     def __post_init__(self) -> None:
-        Scaling.__post_init__(self)
+        Watching.__post_init__(self)
         self._number(above=1, factor=self.factor)
         self._whole(patience=self.patience)
         self._whole(at_least=HISTORY, window=self.window)
@@ -67,6 +67,10 @@ class OnSpike(Scaling):
         self._does_something(rollback=self.rollback)
 
     def consider(self, live: Live, fired: int) -> Change | None:
+        seen = live.watching(self.metric, mode=self.mode)
+        return None if seen is None else self._consider(seen, fired)
+
+    def _consider(self, live: Live, fired: int) -> Change | None:
         start = len(live.losses) - self.patience
         if start < HISTORY or live.numbers[start] <= fired:
             return None

@@ -4,21 +4,21 @@ import math
 
 import pytest
 
-from caviar.panda.main_line import MainLine
+from caviar.panda.curves import Curves
 from tests.panda.blocks import reports
 
 
-def line(*, minimize: bool = True) -> MainLine:
-    return MainLine("loss", minimize=minimize)
+def curves(*, minimize: bool = True) -> Curves:
+    return Curves("loss", minimize=minimize)
 
 
-def curve(main_line: MainLine, step: int, name: str = "loss") -> list[tuple[int, float]]:
-    steps, values = main_line.until(step)["curves"][name]
+def curve(seen: Curves, step: int, name: str = "loss") -> list[tuple[int, float]]:
+    steps, values = seen.until(step)["curves"][name]
     return list(zip(steps.tolist(), values.tolist(), strict=True))
 
 
 def test_reports_of_all_metrics_are_kept_by_step() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2], {"loss": [3.0, 2.0], "accuracy": [0.1, 0.2]}))
     seen.see(reports([3], [1.0]))
     assert curve(seen, 3) == [(1, 3.0), (2, 2.0), (3, 1.0)]
@@ -29,7 +29,7 @@ def test_reports_of_all_metrics_are_kept_by_step() -> None:
 
 def test_blocks_that_arrive_together_are_put_in_order() -> None:
     """A step at which other metrics are reported too comes in a block of its own."""
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2, 4], [4.0, 3.0, 1.0]))
     seen.see(reports([3], {"loss": [2.0], "accuracy": [0.5]}))
     assert curve(seen, 4) == [(1, 4.0), (2, 3.0), (3, 2.0), (4, 1.0)]
@@ -37,7 +37,7 @@ def test_blocks_that_arrive_together_are_put_in_order() -> None:
 
 
 def test_what_is_sent_twice_counts_once() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2], [2.0, 1.0]))
     assert seen.number_at(2) == 2
     seen.see(reports([1, 2, 3], [2.0, 1.0, 0.5]))
@@ -47,7 +47,7 @@ def test_what_is_sent_twice_counts_once() -> None:
 
 
 def test_other_trials_are_passed_over() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2], [9.0, 9.0], trial=1))
     seen.see(reports([1], [2.0]))
     assert curve(seen, 1) == [(1, 2.0)]
@@ -55,7 +55,7 @@ def test_other_trials_are_passed_over() -> None:
 
 
 def test_a_run_that_restarts_reports_steps_again_under_their_numbers() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2, 3, 4], {"loss": [4.0, 3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3, 0.4]}))
     seen.restarted(2, attempt=1)
     assert curve(seen, 9) == [(1, 4.0), (2, 3.0)]
@@ -66,7 +66,7 @@ def test_a_run_that_restarts_reports_steps_again_under_their_numbers() -> None:
 
 
 def test_a_run_that_was_rolled_back_reports_under_new_numbers() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2, 3, 4], [4.0, 3.0, 2.0, 1.0]))
     seen.rolled_back(2, attempt=1)
     seen.rolled_back(2, attempt=1)
@@ -79,7 +79,7 @@ def test_a_run_that_was_rolled_back_reports_under_new_numbers() -> None:
 
 
 def test_a_restart_after_a_rollback_keeps_the_new_numbers() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2, 3, 4], [4.0, 3.0, 2.0, 1.0]))
     seen.rolled_back(2, attempt=1)
     seen.see(reports([3, 4], [2.5, 1.5], attempt=1))
@@ -90,7 +90,7 @@ def test_a_restart_after_a_rollback_keeps_the_new_numbers() -> None:
 
 @pytest.mark.parametrize("told_late", [False, True])
 def test_an_attempt_may_be_heard_of_by_its_reports_first(told_late: bool) -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([10, 20, 30], [4.0, 3.0, 2.0]))
     if told_late:
         seen.see(reports([40], [1.0], attempt=1))
@@ -102,7 +102,7 @@ def test_an_attempt_may_be_heard_of_by_its_reports_first(told_late: bool) -> Non
 
 
 def test_an_attempt_that_is_never_told_of_takes_the_place_of_what_it_reports_again() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2, 3], {"loss": [4.0, 3.0, 2.0], "accuracy": [0.1, 0.2, 0.3]}))
     seen.see(reports([2], [3.5], attempt=1))
     assert curve(seen, 9) == [(1, 4.0), (2, 3.5)]
@@ -110,7 +110,7 @@ def test_an_attempt_that_is_never_told_of_takes_the_place_of_what_it_reports_aga
 
 
 def test_what_an_older_attempt_still_says_is_passed_over() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports([1, 2], [4.0, 3.0]))
     seen.restarted(1, attempt=1)
     seen.see(reports([3], [9.0]))
@@ -120,13 +120,13 @@ def test_what_an_older_attempt_still_says_is_passed_over() -> None:
 
 
 def test_losses_are_turned_and_finite_or_inf() -> None:
-    seen = line(minimize=False)
+    seen = curves(minimize=False)
     seen.see(reports([1, 2, 3], [0.5, math.nan, -math.inf]))
     assert seen.until(3)["losses"].tolist() == [-0.5, math.inf, math.inf]
 
 
 def test_what_was_shown_stays_and_cannot_be_written() -> None:
-    seen = line()
+    seen = curves()
     seen.see(reports(range(1, 61), [1.0] * 60))
     shown = seen.until(60)["values"]
     seen.rolled_back(30, attempt=1)

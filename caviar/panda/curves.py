@@ -1,4 +1,4 @@
-"""The main line of a run, kept as its reports arrive: what the last attempt saw, metric by metric."""
+"""The curves of a run on its main line, metric by metric, kept as reports arrive."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Curve:
         return fresh
 
 
-class MainLine:
+class Curves:
     """The reports of trial 0 that its last attempt saw, itself or through the checkpoint it began from.
 
     Each report of the sweep's metric has a number, from 1. After a fault the run reports some steps again, and
