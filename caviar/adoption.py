@@ -76,10 +76,15 @@ def check_args(args: Mapping[str, Any]) -> None:
     """Raise `UsageError` unless a command says which checkpoint of which trial of which sweep is to be adopted."""
     if not isinstance(args.get("path"), str):
         raise UsageError(f"adopt: path={args.get('path')!r:.60} is no text")
-    for name in ("trial", "attempt", "step"):
+    check_numbers("adopt", args, "trial", "attempt", "step")
+
+
+def check_numbers(command: str, args: Mapping[str, Any], *names: str) -> None:
+    """Raise `UsageError` unless these arguments of a command are whole numbers."""
+    for name in names:
         value = args.get(name)
         if type(value) is not int or not 0 <= value <= LAST_STEP:
-            raise UsageError(f"adopt: {name}={value!r:.60} is no whole number of at least 0")
+            raise UsageError(f"{command}: {name}={value!r:.60} is no whole number of at least 0")
 
 
 def check_adoption(adoption: Adoption, trial: TrialRecord, state: SweepState) -> None:

@@ -62,7 +62,7 @@ from caviar.messages import (
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
 from caviar.steering import COMMANDS, LONGEST_NAME, LONGEST_NOTE, Steering
-from caviar.trial import ORIGIN, Params, Saved, TrialRecord, TrialState
+from caviar.trial import Params, Saved, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
 """A trial that lost its worker or node more often than this has failed."""
@@ -295,7 +295,9 @@ class Controller:
             return []
         plan = self.state.plan
         here = Saved(event.attempt, event.step, event.value)
-        saved = [one for one in record.checkpoints if one[:2] != here[:2] and one.attempt != ORIGIN]
+        saved = [
+            one for one in record.checkpoints if one[:2] != here[:2] and not self.steering.keeps(event.trial, one)
+        ]
         adjusted = {step for step, _ in record.adjustments}
         gone = superseded([*saved, here], plan.keep_checkpoints, adjusted=adjusted, minimize=plan.minimize)
         return [self._record(replace(event, superseded=gone))]

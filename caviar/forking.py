@@ -38,6 +38,8 @@ class Beginning:
     """What of its sweep's schedule was to come."""
     declaration: Mapping[str, Any]
     """Of its sweep."""
+    under_way: bool
+    """Whether the trial has not ended."""
 
 
 def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | None = None) -> Beginning:
@@ -71,7 +73,13 @@ def beginning(path: str | os.PathLike[str], *, trial: int = 0, at_step: int | No
         way=way(state, record, saved.step),
     )
     to_come = ahead(state.plan.schedule, kept, step=saved.step, space=history.space)
-    return Beginning(origin=origin, space=history.space, schedule=to_come, declaration=reader.declaration)
+    return Beginning(
+        origin=origin,
+        space=history.space,
+        schedule=to_come,
+        declaration=reader.declaration,
+        under_way=not record.state.final,
+    )
 
 
 def _nearest(path: Place, record: TrialRecord, at_step: int | None) -> Saved:
@@ -106,29 +114,24 @@ def fork_path(path: str | os.PathLike[str], step: int) -> Place:
 
 
 def forked(
-    path: str | os.PathLike[str],
+    begin: Beginning,
     sweep: Mapping[str, Any],
     *,
-    trial: int,
-    at_step: int | None,
     vary: Sequence[str],
     trials: int | None,
     max_step: int | None,
     allow_change: bool,
 ) -> dict[str, Any]:
-    """What makes a Sweep, by its declaration, the one whose trials go on from a trial of the sweep in ``path``:
-    arguments of `Sweep`, as `Sweep.forked` has them. Where nothing varies, the space stays as it is.
+    """What makes a Sweep, by its declaration, the one whose trials go on from there: arguments of `Sweep`, as
+    `Sweep.forked` has them. Where nothing varies, the space stays as it is.
 
     Raises `UsageError` as that says.
     """
-    if not isinstance(vary, Sequence) or isinstance(vary, str):
-        raise UsageError(f"Sweep.forked(vary={vary!r:.80}): needs a list of names of params")
-    begin = beginning(path, trial=trial, at_step=at_step)
     told = of_training(begin.declaration, sweep)
     if told and not allow_change:
         raise UsageError(
-            f"{path}: this Sweep does not train as that one: {'; '.join(told)} (--allow-change, in Python "
-            "allow_change=True, goes on from it all the same)"
+            f"{begin.origin.path}: this Sweep does not train as that one: {'; '.join(told)} (--allow-change, in "
+            "Python allow_change=True, goes on from it all the same)"
         )
     origin = replace(begin.origin, vary=tuple(vary))
     limit = begin.declaration["max_step"] if max_step is None else max_step

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from caviar.adjusting import resolve, shown, told
-from caviar.adoption import Adoption, Bring, Brought, adopted, check_adoption, check_args
+from caviar.adoption import Adoption, Bring, Brought, adopted, check_adoption, check_args, check_numbers
 from caviar.errors import UsageError
 from caviar.messages import (
     BY_HAND,
@@ -34,9 +34,9 @@ from caviar.messages import (
     Unpaused,
 )
 from caviar.state import SweepState
-from caviar.trial import ORIGIN, Params, TrialRecord, TrialState
+from caviar.trial import ORIGIN, Params, Saved, TrialRecord, TrialState
 
-COMMANDS = ("set", "pause", "unpause", "rollback", "adopt")
+COMMANDS = ("set", "pause", "unpause", "rollback", "adopt", "keep")
 
 NOT_APPLIED = "not applied: "
 """How the answer to a command begins that nobody refused, and that was overtaken."""
@@ -51,6 +51,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "unpause": ("note", "by"),
     "rollback": ("to_step", "changes", "note", "force", "by"),
     "adopt": ("path", "trial", "attempt", "step", "note", "by"),
+    "keep": ("attempt", "step", "note", "by"),
 }
 
 Output = list[Recorded | Reports | Command]
@@ -156,6 +157,9 @@ class Steering:
         self._open: dict[int, _Open] = {}
         self._reached: dict[int, int] = {}
         """The last step that a trial is known to have reported, where its params have a schedule."""
+        self._kept: dict[int, set[tuple[int, int]]] = {}
+        """(attempt, step) of checkpoints that are to stay although others would supersede them, while this driver
+        has the sweep: somebody is about to copy them."""
 
     def reached(self, trial: int, attempt: int, step: int) -> None:
         """A trial has reported this step."""
@@ -171,7 +175,7 @@ class Steering:
         now is recorded at once: it holds from the next step on, whatever becomes of this attempt or its driver.
         Raises `UsageError` where it cannot be."""
         args = _checked(event.command, event.args)
-        if not trial.began and event.command != "adopt":
+        if not trial.began and event.command not in ("adopt", "keep"):
             raise UsageError(f"trial {trial.trial} is pending: it can be stopped, but not {_PAST[event.command]}")
         if trial.stop_reason is not None:
             raise UsageError(f"trial {trial.trial} is stopping: {shown(trial.stop_reason)}")
@@ -184,6 +188,8 @@ class Steering:
             asked.check_alone(trial.trial)
             asked.take_over = _TakeOver(Bring(trial.trial, trial.attempt + 1, event))
             return [asked.take_over.order]
+        if event.command == "keep":
+            return self._keep(event.id, trial, args["attempt"], args["step"], now_us=now_us)
         hold = _Hold(event.id, event.command == "unpause", args["by"], args["note"])
         return self._hold(hold, trial, asked, now_us=now_us)
 
@@ -363,6 +369,18 @@ class Steering:
         there = self._state.params_with(trial, _until(trial, step), step + 1)
         return resolve(plan.space, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
 
+    # --- forks --------------------------------------------------------------------------------------
+
+    def _keep(self, command: str, trial: TrialRecord, attempt: int, step: int, *, now_us: int) -> Output:
+        if not any(one[:2] == (attempt, step) for one in trial.checkpoints):
+            raise UsageError(f"trial {trial.trial} has no checkpoint of step {step} any more")
+        self._kept.setdefault(trial.trial, set()).add((attempt, step))
+        return [self._answer(command, f"keeps the checkpoint of step {step}", now_us)]
+
+    def keeps(self, trial: int, saved: Saved) -> bool:
+        """Whether nothing supersedes this checkpoint."""
+        return saved.attempt == ORIGIN or saved[:2] in self._kept.get(trial, ())
+
     # --- adoptions -----------------------------------------------------------------------------------
 
     def holds(self, trial: int) -> bool:
@@ -430,6 +448,7 @@ class Steering:
     def over(self, trial: int, text: str, now_us: int) -> Output:
         """The trial has ended: what it was still to do is not done."""
         self._reached.pop(trial, None)
+        self._kept.pop(trial, None)
         asked = self._open.pop(trial, None)
         return [] if asked is None else self._undone(asked.ids(), text, now_us)
 
@@ -480,6 +499,8 @@ def _checked(command: str, args: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"rollback: to_step={to_step!r:.60} is no step from 0 on")
     if command == "adopt":
         check_args(checked)
+    if command == "keep":
+        check_numbers(command, checked, "attempt", "step")
     return checked
 
 

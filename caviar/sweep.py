@@ -238,18 +238,13 @@ class Sweep:
         Raises `UsageError` where there is no such trial or checkpoint, where a param cannot vary, and where the
         training function is not the one that the other sweep has, unless ``allow_change``.
         """
-        return self.but(
-            **forked(
-                path,
-                self.declaration(""),
-                trial=trial,
-                at_step=at_step,
-                vary=vary,
-                trials=trials,
-                max_step=max_step,
-                allow_change=allow_change,
-            )
-        )
+        from caviar.panda.holding import held
+
+        names = isinstance(vary, Sequence) and not isinstance(vary, str)
+        _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
+        begin = held(path, trial=trial, at_step=at_step)
+        how: dict[str, Any] = {"vary": vary, "trials": trials, "max_step": max_step, "allow_change": allow_change}
+        return self.but(**forked(begin, self.declaration(""), **how))
 
     def _as_in(self, path: str | Path) -> Sweep:
         """This Sweep as it is declared in an existing folder, where that is a fork."""

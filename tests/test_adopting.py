@@ -269,6 +269,23 @@ def test_one_that_is_under_way_leaves_what_it_is_at(tmp_path: Path) -> None:
     sound(run.path)
 
 
+def test_what_a_fork_begins_with_stays_until_it_is_copied(tmp_path: Path) -> None:
+    """Getting ready to train may take a while, in which a run that is fast supersedes all that it had."""
+    run = under_way(tmp_path / "live")
+    try:
+        while run.step < 8:
+            pass
+        forked = sweep().forked(run.path, at_step=7, vary=["lr"], trials=1, max_step=10)
+        assert forked.origin is not None
+        assert forked.origin.step == 4
+        while run.step < 200:  # of so many, step 4 is one that would not have been kept
+            pass
+        assert forked.run(tmp_path / "fork", caviar.Inline()).counts() == {"completed": 1}
+    finally:
+        run.stop()
+        run.wait()
+
+
 def test_a_pause_lasts(tmp_path: Path) -> None:
     run = under_way(tmp_path / "live")
     try:

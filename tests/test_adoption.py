@@ -11,6 +11,7 @@ import pytest
 from caviar.adoption import Adoption, Bring, Brought, way
 from caviar.controller import Controller
 from caviar.messages import (
+    Adjust,
     Adjusted,
     Adopted,
     AttemptEnded,
@@ -232,3 +233,58 @@ def test_what_was_set_since_belongs_to_what_is_left() -> None:
     launch = run.launch()
     assert launch.params == {"lr": 0.02, "momentum": 0.5}
     assert list(launch.timeline) == [], "what was adopted has left the schedule"
+
+
+# --- what a fork begins with ----------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_about_to_be_copied_is_kept() -> None:
+    run = Run(keep_checkpoints="last")
+    told = answers(run.handle(CommandReceived(0, "k", "keep", 0, {"attempt": 0, "step": 50})))
+    assert told == [(True, "keeps the checkpoint of step 50")]
+    for step, superseded in ((60, []), (70, [(0, 60)])):
+        [saved] = [item for item in run.handle(Checkpointed(0, 0, 0, step)) if isinstance(item, Checkpointed)]
+        assert saved.superseded == superseded
+    assert [one.step for one in run.record.checkpoints] == [50, 70]
+    assert [one.step for one in run.replayed().active[0].checkpoints] == [50, 70]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"attempt": 0, "step": 40}, "trial 0 has no checkpoint of step 40 any more"),
+        ({"attempt": -1, "step": 50}, "keep: attempt=-1 is no whole number"),
+        ({"attempt": 0}, "keep: step=None is no whole number"),
+        ({"at_step": 50}, "keep: 'at_step' is unknown"),
+    ],
+)
+def test_one_that_has_gone_cannot_be_kept(args: dict[str, Any], told: str) -> None:
+    run = Run(keep_checkpoints="last")
+    [(applied, text)] = answers(run.handle(CommandReceived(0, "k", "keep", 0, args)))
+    assert not applied
+    assert told in text
+
+
+def test_what_is_set_while_the_run_is_left_is_for_what_comes() -> None:
+    run = Run()
+    run.handle(CommandReceived(0, "s", "set", 0, {"changes": {"momentum": 0.7}}))
+    order = run.asks()
+    run.handle(Brought(order, run.adoption()))
+    told = answers(run.handle(CommandReceived(0, "d", "set", 0, {"changes": {"lr": "*=2"}, "dry_run": True})))
+    assert told == [(True, "would set lr 0.02 -> 0.04")]
+    assert answers(run.handle(CommandReceived(0, "t", "set", 0, {"changes": {"lr": "*=2"}}))) == []
+    told = answers(run.ends("stopped", reason="adopts"))
+    assert told == [(True, ADOPTED), (False, f"not applied: trial 0 {ADOPTED}")], "and what was set before is not"
+    started = run.handle(TrialStarted(0, 0, run.launch().attempt, "worker-0", 52))
+    assert [(item.command, item.changes) for item in started if isinstance(item, Adjust)] == [("t", {"lr": 0.04})]
+
+
+def test_a_start_that_overtook_is_told_to_leave_again() -> None:
+    run = Run()
+    run.ends("lost", reason="a worker")
+    launch = run.launch()
+    order = run.asks()
+    [stop] = run.handle(Brought(order, run.adoption()))
+    assert isinstance(stop, Stop)
+    again = run.handle(TrialStarted(0, 0, launch.attempt, "worker-0", 50))
+    assert [type(item) for item in again] == [TrialStarted, Stop]

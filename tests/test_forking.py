@@ -13,7 +13,9 @@ import caviar
 from caviar.errors import FolderError, UsageError
 from caviar.forking import beginning, fork_path
 from caviar.messages import Checkpointed, Decided
+from caviar.store.check.look import check
 from caviar.store.checkpoints import CheckpointFiles
+from caviar.store.layout import SweepFolder
 from caviar.store.reader import Reader
 from caviar.store.tables import events_of
 from caviar.trial import ORIGIN
@@ -282,3 +284,38 @@ def test_where_it_goes_by_itself() -> None:
     assert fork_path("runs/live", 40) == Path("runs/live-fork-40")
     assert fork_path("runs/live/", 40) == Path("runs/live-fork-40")
     assert fork_path("s3://bucket/live/", 40) == "s3://bucket/live-fork-40"
+
+
+# --- caviar check -------------------------------------------------------------------------------------
+
+
+def findings(path: Any) -> list[tuple[str, str]]:
+    verdict = check(SweepFolder.find(path), log_bytes=2**20)
+    return [(one.severity.value, f"{one.file}: {one.text}") for one in verdict.findings]
+
+
+def test_check_knows_what_trials_begin_from(parent: caviar.Result, tmp_path: Path) -> None:
+    sweep().forked(parent.path, at_step=8, vary=["lr"], trials=1).run(tmp_path / "fork", caviar.Inline())
+    assert findings(tmp_path / "fork") == []
+    origin = tmp_path / "fork" / "checkpoints" / "origin"
+    (origin / "8" / "more").write_text("")
+    (origin / "9").mkdir()
+    (origin / "9" / "state").write_text("")
+    assert findings(tmp_path / "fork") == [
+        ("harmless", "checkpoints/origin/8/more: not listed in its checkpoint, and passed over"),
+        ("harmless", "checkpoints/origin/9/state: no trial begins from it"),
+    ]
+    mend = f"the next driver copies it again from {parent.path}, if it still lies there"
+    (origin / "8" / "state").write_text("cut")
+    [(severity, told), *_] = findings(tmp_path / "fork")
+    assert severity == "damage"
+    assert told.startswith(
+        "checkpoints/origin/8: the checkpoint that all trials begin from is damaged: state has 3 "
+    )
+    assert told.endswith(mend)
+    shutil.rmtree(origin)
+    assert findings(tmp_path / "fork") == [
+        ("damage", f"checkpoints/origin/8: the checkpoint that all trials begin from is missing; {mend}")
+    ]
+    shutil.copytree(tmp_path / "fork" / "checkpoints" / "0", Path(parent.path) / "checkpoints" / "origin" / "0")
+    assert [severity for severity, _ in findings(parent.path)] == ["harmless"] * len(findings(parent.path))
