@@ -36,6 +36,9 @@ from caviar.trial import Params, TrialRecord, TrialState
 
 COMMANDS = ("set", "pause", "unpause", "rollback")
 
+NOT_APPLIED = "not applied: "
+"""How the answer to a command begins that was sent, and overtaken before it was carried out."""
+
 LONGEST_NOTE = 1000
 LONGEST_NAME = 200
 """Characters of a note, and of the name of who asks."""
@@ -322,7 +325,7 @@ class Steering:
         return [] if asked is None else self._undone(asked.ids(), text, now_us)
 
     def _undone(self, commands: Iterable[str], text: str, now_us: int) -> Output:
-        return [self._answer(command, f"not applied: {text}", now_us, applied=False) for command in commands]
+        return [self._answer(command, f"{NOT_APPLIED}{text}", now_us, applied=False) for command in commands]
 
     def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
         return self._record(CommandAnswered(now_us, command, applied, text))

@@ -149,11 +149,15 @@ class Hand:
         self._firings += [Firing(name, step, number, change) for name, change in wanted.items()]
         return [Decision(name, change, step=step, judged=number) for name, change in wanted.items()]
 
-    def refused(self, decision: Decision, why: str) -> None:
-        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+    def overtaken(self, decision: Decision) -> None:
+        """A decision was not carried out, as the run was rolled back or ended before: it was no firing."""
         mine = (decision.rule, decision.judged)
         self._firings = [firing for firing in self._firings if (firing.rule, firing.judged) != mine]
         self._goes_back = False
+
+    def refused(self, decision: Decision, why: str) -> None:
+        """A decision could not be carried out: it was no firing, and its rule is left out from now on."""
+        self.overtaken(decision)
         self._leave_out(decision.rule, f"what it wanted at step {decision.step} was refused: {why}")
 
     def _live(self, step: int, params: Params) -> Live:

@@ -25,6 +25,7 @@ from caviar.panda.hand import Decision, Hand
 from caviar.panda.recorded import Begun, Fired
 from caviar.panda.rules import Change, OnNonFinite, Rule, Schedule, as_rule, from_dict, timetable
 from caviar.space import Float, Int, Space
+from caviar.steering import NOT_APPLIED
 from caviar.store.tables import events_of
 from caviar.trial import Params
 
@@ -64,7 +65,11 @@ class RuleHand:
                 self._hand.restarted(item.restored or 0, attempt=item.attempt)
             case CommandAnswered():
                 decision = self._decisions.pop(item.id, None)
-                if decision is not None and not item.applied:
+                if decision is None or item.applied:
+                    return
+                if item.text.startswith(NOT_APPLIED):
+                    self._hand.overtaken(decision)
+                else:
                     self._hand.refused(decision, item.text)
 
     def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:

@@ -250,6 +250,15 @@ def test_a_rule_cannot_write_to_what_it_is_shown(caplog: pytest.LogCaptureFixtur
     assert noted.lives[0].values.tolist() == [1.0]
 
 
+def test_what_was_overtaken_was_no_firing_and_its_rule_is_asked_again() -> None:
+    held = hand(EveryN(1, scale={"lr": 0.5}))
+    [decision] = go(held, [1])
+    held.overtaken(decision)
+    assert not held.firings
+    assert not held.left_out
+    assert len(go(held, [2])) == 1
+
+
 def test_what_is_refused_was_no_firing(caplog: pytest.LogCaptureFixture) -> None:
     held = hand(EveryN(1, scale={"lr": 0.5}), EveryN(1, scale={"momentum": 0.5}))
     decisions = go(held, [1])
