@@ -201,7 +201,7 @@ class Steering:
         asked.way_back = way_back
         if self._waits(trial.trial):
             return self._go_back(trial, from_step=trial.step, now_us=now_us)
-        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}")]
+        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}", again=True)]
 
     def rolls_back(self, trial: int) -> bool:
         """Whether the end of this trial's attempt is the beginning of another."""
