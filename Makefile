@@ -1,6 +1,7 @@
 # Everything a developer runs. Each target makes the environment it needs, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+TESTERS ?= 3
 
 .PHONY: test lint check demo bench soak clean
 
@@ -13,7 +14,7 @@ lint: .venv/ready-dev
 	$(BIN)/lint-imports
 
 check: .venv/ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
 
 demo: .venv/ready-demo  ## a sweep on real handwritten digits, in about a minute
 	$(BIN)/python examples/demo.py

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from caviar import rules as rules
     from caviar import spaces as spaces
     from caviar.analysis.result import Result as Result
     from caviar.analysis.result import load as load
@@ -53,12 +54,20 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME), "spaces"]
+_ROOMS = {name: f"caviar.{name}" for name in ("rules", "spaces")}
+"""Public names that are modules."""
+
+_EXTRAS = {name: f"caviar.{name}" for name in ("torch", "lightning")}
+"""Modules that need what only an extra installs; so no ``from caviar import *`` has them."""
+
+__all__ = [*sorted(_HOME), *sorted(_ROOMS)]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "spaces":
-        return importlib.import_module("caviar.spaces")
+    room = _ROOMS.get(name) or _EXTRAS.get(name)
+    if room is not None:
+        globals()[name] = module = importlib.import_module(room)
+        return module
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'caviar' has no attribute {name!r}")

@@ -17,6 +17,7 @@ from caviar.errors import UsageError
 from caviar.extension import check, requested, told
 from caviar.faults import FaultStreak
 from caviar.keeping import superseded
+from caviar.main_line import reopened
 from caviar.messages import (
     BY_HAND,
     Answer,
@@ -41,6 +42,7 @@ from caviar.messages import (
     ProcessReplaced,
     Recorded,
     RoomOffered,
+    Ruled,
     RungReached,
     StageOpened,
     Stop,
@@ -57,7 +59,7 @@ from caviar.messages import (
 )
 from caviar.samplers.base import trial_seed, trial_seeds
 from caviar.state import Plan, SweepState
-from caviar.steering import COMMANDS, Steering
+from caviar.steering import COMMANDS, LONGEST_NAME, LONGEST_NOTE, Steering
 from caviar.trial import Params, Saved, TrialRecord, TrialState
 
 LOSSES_LIMIT = 10
@@ -128,6 +130,7 @@ class Controller:
             ProcessReplaced: self._passed_on,
             StopRequested: self._stop_requested,
             CommandReceived: self._command_received,
+            Ruled: self._ruled,
             ExtensionRequested: self._extension_requested,
         }
 
@@ -154,9 +157,9 @@ class Controller:
             output.append(self._record(SweepStarted(now_us, state.plan.trials)))
             output.append(self._record(StageOpened(now_us, 0, state.plan.space.to_dict())))
         output += [self._record(replace(lost, time_us=now_us)) for lost in resumption.lost]
-        output += [self._reopen(_reopened(record, now_us)) for record in list(state.unbegun.values())]
-        reopened = set(self._waiting)
-        for record in [one for one in state.active.values() if one.trial not in reopened]:
+        output += [self._reopen(reopened(record, now_us)) for record in list(state.unbegun.values())]
+        waiting = set(self._waiting)
+        for record in [one for one in state.active.values() if one.trial not in waiting]:
             if record.stop_reason is None:
                 self._waiting.append(record.trial)
             else:
@@ -211,6 +214,8 @@ class Controller:
 
     def _launch(self, record: TrialRecord) -> Launch:
         self._limits[record.trial] = self.state.plan.max_step
+        judge = self.state.judge
+        next_rung = record.next_rung if judge.recorded else judge.rung_after(record.trial, record.step)
         params: Params = record.params
         timeline: Timeline = ()
         if record.adjustments or self.state.plan.schedule:
@@ -220,7 +225,7 @@ class Controller:
             record.attempt,
             params,
             record.seed,
-            record.next_rung,
+            next_rung,
             record.checkpoint,
             self.state.plan.max_step,
             timeline,
@@ -313,7 +318,7 @@ class Controller:
         else:
             self._streak.over()
         if status is TrialState.COMPLETED and self._may_train_on(record, event.step):
-            output.append(self._reopen(_reopened(record, now_us)))
+            output.append(self._reopen(reopened(record, now_us)))
         self._limits.pop(event.trial, None)
         return output
 
@@ -342,8 +347,13 @@ class Controller:
     def _stop_requested(self, event: StopRequested, now_us: int) -> Output:
         return self._stop_all(event.reason, now_us)
 
-    def _command_received(self, event: CommandReceived, now_us: int) -> Output:
+    def _ruled(self, event: Ruled, now_us: int) -> Output:
+        return self._command_received(event.command, now_us, at=event.step)
+
+    def _command_received(self, event: CommandReceived, now_us: int, *, at: int | None = None) -> Output:
         trial = event.trial
+        if self._knows(event.id):
+            return []
         steers = event.command in COMMANDS
         if steers and trial is None and self.state.plan.trials == 1:
             trial = 0
@@ -363,7 +373,7 @@ class Controller:
             refusal = f"trial {trial} has already ended: {self.state.state_of(trial)}"
         if refusal is None and steers:
             try:
-                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us)]
+                return [event, *self.steering.obey(event, self.state.active[cast(int, trial)], now_us, at=at)]
             except UsageError as error:
                 refusal = str(error)
         if refusal is not None:
@@ -375,8 +385,15 @@ class Controller:
         ordered = self._record(StopOrdered(now_us, trial, reason))
         return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
 
+    def _knows(self, command: str) -> bool:
+        """Whether it was answered or is under way: doubled, it is dropped."""
+        under_way = any(command in ids for ids in self._unanswered.values())
+        return under_way or command in self.state.answered or self.steering.has(command)
+
     def _extension_requested(self, event: ExtensionRequested, now_us: int) -> Output:
         command, state = event.command, self.state
+        if self._knows(command.id):
+            return []
         try:
             if state.ended or state.stopping is not None:
                 raise UsageError(f"the sweep is stopping: {state.stopping or 'it has ended'}")
@@ -465,15 +482,10 @@ class Controller:
 def _reason(args: Mapping[str, Any]) -> str:
     """Why a command stops something: a rule says so itself."""
     by, note = args.get("by"), args.get("note")
-    return f"{by}: {note}" if isinstance(by, str) and isinstance(note, str) and by != BY_HAND else BY_HAND
+    if not (isinstance(by, str) and isinstance(note, str)) or by == BY_HAND:
+        return BY_HAND
+    return f"{by[:LONGEST_NAME]}: {note[:LONGEST_NOTE]}"
 
 
 def _ids(event: AttemptEnded) -> tuple[int, int, int]:
     return event.trial, event.attempt, event.step
-
-
-def _reopened(record: TrialRecord, now_us: int) -> TrialReopened:
-    attempt, step = record.checkpoint or (None, 0)
-    what = (record.stage, record.params, record.seed)
-    again = (record.trial, record.attempt + 1, step)
-    return TrialReopened(now_us, *again, *what, attempt, record.rung, record.adjustments)

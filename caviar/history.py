@@ -12,20 +12,24 @@ import pyarrow.compute as pc
 
 from caviar.controller import Standing
 from caviar.errors import CaviarError, FolderError
+from caviar.main_line import fold, record_of, reopened
 from caviar.messages import (
+    Adjusted,
     Checkpointed,
     CheckpointLost,
     Decided,
     DriverStarted,
     EventsLost,
+    Paused,
     Recorded,
+    RolledBack,
     TrialEnded,
     TrialReopened,
     TrialSampled,
 )
 from caviar.state import MISFITS, Plan, SweepState, misfit
 from caviar.store.tables import events_of
-from caviar.trial import TrialState
+from caviar.trial import TrialRecord, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,17 @@ def standings(metrics: pa.Table, state: SweepState, metric: str) -> dict[int, St
     return found
 
 
-_OF_REVIVAL = (TrialSampled, TrialEnded, TrialReopened, Checkpointed, CheckpointLost, Decided)
+_OF_REVIVAL = (
+    TrialSampled,
+    TrialEnded,
+    TrialReopened,
+    Checkpointed,
+    CheckpointLost,
+    Decided,
+    Adjusted,
+    Paused,
+    RolledBack,
+)
 
 
 def revivable(events: pa.Table, max_step: int | None, *, where: str = "events") -> Iterator[TrialReopened]:
@@ -123,26 +137,18 @@ def _by_trial(events: Iterable[Recorded]) -> Mapping[int, list[Any]]:
 
 
 def _revive(story: list[Any], max_step: int | None) -> TrialReopened | None:
-    sampled: TrialSampled | TrialReopened | None = None
+    record: TrialRecord | None = None
     end: TrialEnded | None = None
-    checkpoint: tuple[int, int] | None = None
-    rung: int | None = None
     for event in story:
-        match event:
-            case TrialSampled() | TrialReopened():
-                sampled, end = event, None
-            case Checkpointed():
-                checkpoint = (event.attempt, event.step)
-            case CheckpointLost():
-                checkpoint = None
-            case Decided():
-                rung = event.rung
-            case TrialEnded():
-                end = event
-    if sampled is None or end is None or checkpoint is None:
+        if isinstance(event, TrialSampled | TrialReopened):
+            record, end = record_of(event), None
+        elif isinstance(event, TrialEnded):
+            end = event
+        elif record is not None:
+            fold(record, event)
+    if record is None or end is None or not record.checkpoints:
         return None
     if end.status != TrialState.COMPLETED.value or end.step != max_step:
         return None
-    attempt, step = checkpoint
-    what = (sampled.stage, sampled.params, sampled.seed)
-    return TrialReopened(0, sampled.trial, end.attempt + 1, step, *what, attempt, rung)
+    record.attempt = end.attempt
+    return reopened(record, 0)

@@ -18,6 +18,7 @@ from caviar.errors import FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
+from caviar.main_line import record_of, reopened
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Hand, Observer, Runner
 from caviar.state import Plan, SweepState, changed
@@ -205,19 +206,34 @@ def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopen
     """Completed trials that came to ``max_step`` and have something to go on from."""
     _, events = Reader(commission.folder.path, metrics=False).read()
     found = revivable(events, max_step, where=str(commission.folder))
-    return [one for one in found if _whole(one, commission.files)]
+    return [whole for one in found if (whole := _whole(one, commission.files)) is not None]
 
 
-def _whole(trial: TrialReopened, files: CheckpointFiles) -> bool:
-    return trial.checkpoint is not None and files.damage(trial.trial, (trial.checkpoint, trial.step)) is None
+def _whole(trial: TrialReopened, files: CheckpointFiles) -> TrialReopened | None:
+    """The same, from the newest of its checkpoints that can be restored; None: there is none."""
+    record = record_of(trial)
+    while record.checkpoint is not None and files.damage(trial.trial, record.checkpoint) is not None:
+        record.checkpoints.pop()
+    if record.checkpoint is None:
+        return None
+    return dataclasses.replace(reopened(record, trial.time_us), attempt=trial.attempt)
 
 
 def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:
+    """Of each trial on its way, the newest checkpoints up to one that can be restored."""
     lost = []
     for trial, record in state.active.items():
-        if record.checkpoint is not None and (damage := files.damage(trial, record.checkpoint)) is not None:
-            _log.warning("trial %d starts from its beginning: %s", trial, damage)
-            lost.append(CheckpointLost(0, trial, *record.checkpoint, damage))
+        sound, whys = 0, []
+        for one in reversed(record.checkpoints):
+            damage = files.damage(trial, (one.attempt, one.step))
+            if damage is None:
+                sound = one.step
+                break
+            whys.append(damage)
+            lost.append(CheckpointLost(0, trial, one.attempt, one.step, damage))
+        if whys:
+            where = f"goes on from step {sound}" if sound else "starts from its beginning"
+            _log.warning("trial %d %s: %s", trial, where, "; ".join(whys))
     return lost
 
 

@@ -146,6 +146,15 @@ class ExtensionRequested(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled(Event):
+    """A rule's command to a trial that waits at a rung, after it reported ``step``."""
+
+    kind: ClassVar[str] = "ruled"
+    command: CommandReceived
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested(Event):
     """Stop everything: the time budget is spent, or the sweep cannot go on."""
 
@@ -258,6 +267,11 @@ class TrialReopened(Recorded):
     rung: int | None = None
     adjustments: Sequence[Any] = ()
     """(step, {name: value}) of each adjustment up to here."""
+    saved: Sequence[Any] = ()
+    """(attempt, step, the metric before it or None) of the checkpoints that are kept, in order; empty: that one
+    alone."""
+    by_hand: bool = False
+    """Whether it was adjusted, paused or rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +301,8 @@ class Paused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +314,8 @@ class Unpaused(Recorded):
     trial: int
     attempt: int
     step: int
+    by: str = BY_HAND
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,6 +552,8 @@ class Adjust(Command):
     command: str
     """Its id, which comes back as `Applied`."""
     changes: Params
+    certain: bool = False
+    """It is recorded already, from this boundary on: so it waits for no checkpoint, and nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from caviar.messages import (
     Reports,
     RolledBack,
     RoomOffered,
+    Ruled,
     RungReached,
     StopRequested,
     SweepEnded,
@@ -226,8 +227,9 @@ class Runner:
                 self._hand.see(block)
         if self._controller.state.plan.schedule:  # a relative change depends on where the trial is
             for block in reports:
-                for trial, step in dict(zip(block.trial.tolist(), block.step.tolist(), strict=True)).items():
-                    self._controller.steering.reached(trial, step)
+                ids = zip(block.trial.tolist(), block.attempt.tolist(), strict=True)
+                for attempt, step in dict(zip(ids, block.step.tolist(), strict=True)).items():
+                    self._controller.steering.reached(*attempt, step)
 
     def _ask(self, hand: Hand, event: RungReached) -> None:
         """Let rules look at a trial that waits for it, and do what they want before it goes on."""
@@ -235,7 +237,8 @@ class Runner:
         if record is not None and record.stop_reason is None:
             params, _ = self._controller.state.params_at(record, event.step)
             for command in hand.judge(event, params):
-                self._obey(replace(command, time_us=self._executor.now_us()))
+                now_us = self._executor.now_us()
+                self._handle(Ruled(replace(command, time_us=now_us), event.step), now_us)
 
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from caviar import samplers, schedulers
-from caviar.adjusting import Timeline, default_knobs, effective, with_adjustment
+from caviar import main_line, samplers, schedulers
+from caviar.adjusting import Timeline, default_knobs, effective
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Adjusted,
@@ -43,7 +43,7 @@ from caviar.messages import (
 from caviar.samplers.base import Proposer, Sampler
 from caviar.schedulers.base import Scheduler, Verdict
 from caviar.space import Space
-from caviar.trial import Params, Saved, TrialRecord, TrialState
+from caviar.trial import Params, TrialRecord, TrialState
 
 _STATES = list(TrialState)
 _NUMBER = {state: number for number, state in enumerate(_STATES)}
@@ -142,11 +142,11 @@ class SweepState:
             TrialStarted: self._trial_started,
             TrialReopened: self._trial_reopened,
             Decided: self._decided,
-            Adjusted: self._adjusted,
+            Adjusted: self._on_main_line,
             Paused: self._paused,
             Unpaused: self._unpaused,
             RolledBack: self._rolled_back,
-            Checkpointed: self._checkpointed,
+            Checkpointed: self._on_main_line,
             CheckpointLost: self._checkpoint_lost,
             AttemptFailed: self._attempt_failed,
             AttemptLost: self._attempt_lost,
@@ -272,9 +272,8 @@ class SweepState:
 
     def _trial_sampled(self, event: TrialSampled) -> None:
         trial = event.trial
-        self.active[trial] = TrialRecord(
-            trial, event.stage, event.params, event.seed, next_rung=self.judge.first_rung(trial)
-        )
+        self.active[trial] = record = main_line.record_of(event)
+        record.next_rung = self.judge.first_rung(trial)
         self.sampled = trial + 1
         self._states.append(_NUMBER[TrialState.PENDING])
         self.counts[TrialState.PENDING] += 1
@@ -286,19 +285,8 @@ class SweepState:
 
     def _trial_reopened(self, event: TrialReopened) -> None:
         trial = event.trial
-        self.active[trial] = record = TrialRecord(
-            trial,
-            event.stage,
-            event.params,
-            event.seed,
-            state=self.state_of(trial),
-            attempt=event.attempt,
-            rung=event.rung,
-            step=event.step,
-            checkpoints=[] if event.checkpoint is None else [Saved(event.checkpoint, event.step)],
-            adjustments=[(step, changes) for step, changes in event.adjustments],
-            by_hand=bool(event.adjustments),
-        )
+        self.active[trial] = record = main_line.record_of(event)
+        record.state = self.state_of(trial)
         self.unbegun.pop(trial, None)
         self._move(record, TrialState.PENDING)
         self._find_rung(record)
@@ -308,20 +296,19 @@ class SweepState:
         record = self.active[trial]
         observe = self.judge.observe_alone if record.by_hand else self.judge.observe
         observe(trial, rung, self.loss(event.value))
+        main_line.fold(record, event)
         record.step = event.step
-        record.rung = rung
         record.next_rung = self.judge.rung_after(trial, rung)
         if event.decision == Verdict.STOP.value:
             record.stop_reason = f"{self.plan.scheduler.name}: rung {rung}"
 
-    def _adjusted(self, event: Adjusted) -> None:
-        record = self.active[event.trial]
-        record.adjustments = with_adjustment(record.adjustments, event.step, event.new)
-        record.by_hand = True
+    def _on_main_line(self, event: Adjusted | Checkpointed) -> None:
+        main_line.fold(self.active[event.trial], event)
 
     def _paused(self, event: Paused) -> None:
         record = self.active[event.trial]
-        record.paused = record.by_hand = True
+        main_line.fold(record, event)
+        record.paused = True
         record.step = event.step
         if record.state is not TrialState.PAUSED:
             self._move(record, TrialState.PAUSED)
@@ -334,27 +321,12 @@ class SweepState:
 
     def _rolled_back(self, event: RolledBack) -> None:
         record = self.active[event.trial]
-        gone = {(attempt, step) for attempt, step in event.superseded}
-        record.checkpoints = [one for one in record.checkpoints if (one.attempt, one.step) not in gone]
-        record.adjustments = [(step, changes) for step, changes in record.adjustments if step <= event.step]
-        record.by_hand = True
+        main_line.fold(record, event)
         self._retry(record, attempt=event.attempt)
-
-    def _checkpointed(self, event: Checkpointed) -> None:
-        record = self.active[event.trial]
-        gone = None if event.superseded is None else {(attempt, step) for attempt, step in event.superseded}
-        here = (event.attempt, event.step)
-        kept = [
-            one
-            for one in record.checkpoints
-            if gone is not None and (one.attempt, one.step) not in gone and (one.attempt, one.step) != here
-        ]
-        record.checkpoints = [*kept, Saved(*here, event.value)]
 
     def _checkpoint_lost(self, event: CheckpointLost) -> None:
         record = self.active[event.trial]
-        lost = (event.attempt, event.step)
-        record.checkpoints = [one for one in record.checkpoints if (one.attempt, one.step) != lost]
+        main_line.fold(record, event)
         record.step = record.checkpoint[1] if record.checkpoint else 0
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
@@ -433,9 +405,9 @@ class SweepState:
             self._pass_over(trial + 1)
             return False
         record.attempt = max(record.attempt, getattr(event, "attempt", 0))
-        if isinstance(event, TrialStarted) and record.state is TrialState.RUNNING:
+        if isinstance(event, TrialStarted) and record.state is not TrialState.PENDING:
             self._move(record, TrialState.PENDING)
-        elif isinstance(event, TrialEnded) and record.state is TrialState.PENDING:
+        elif isinstance(event, TrialEnded | Paused | Unpaused) and record.state is TrialState.PENDING:
             self._move(record, TrialState.RUNNING)
         return True
 

@@ -7,14 +7,16 @@ answer is still in the inbox, and is carried out by the next driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from typing import Any, TypeVar
 
-from caviar.adjusting import resolve, told
+from caviar.adjusting import resolve, shown, told
 from caviar.errors import UsageError
 from caviar.messages import (
     BY_HAND,
+    LAST_STEP,
     Adjust,
     Adjusted,
     Applied,
@@ -34,6 +36,13 @@ from caviar.trial import Params, TrialRecord, TrialState
 
 COMMANDS = ("set", "pause", "unpause", "rollback")
 
+NOT_APPLIED = "not applied: "
+"""How the answer to a command begins that nobody refused, and that was overtaken."""
+
+LONGEST_NOTE = 1000
+LONGEST_NAME = 200
+"""Characters of a note, and of the name of who asks."""
+
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "set": ("changes", "note", "force", "dry_run", "by"),
     "pause": ("note", "by"),
@@ -43,6 +52,8 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 Output = list[Recorded | Command]
 
+_Held = TypeVar("_Held", Paused, Unpaused)
+
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
@@ -50,6 +61,16 @@ class _Wanted:
 
     command: str
     new: Params
+    by: str
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A pause, or (``over``) the end of one, on its way to the trial."""
+
+    command: str
+    over: bool
     by: str
     note: str | None
 
@@ -64,6 +85,8 @@ class _WayBack:
     force: bool
     by: str
     note: str | None
+    adjustments: dict[str, _Wanted] = field(default_factory=dict)
+    """What was set since it was asked for: for the attempt that comes, by the command's id, in order."""
 
 
 @dataclass(slots=True)
@@ -72,9 +95,17 @@ class _Open:
 
     adjustments: dict[str, _Wanted] = field(default_factory=dict)
     """By the command's id, in order."""
-    pauses: list[str] = field(default_factory=list)
-    unpauses: list[str] = field(default_factory=list)
+    holds: list[_Hold] = field(default_factory=list)
+    """In order."""
     way_back: _WayBack | None = None
+
+    def ids(self) -> Iterator[str]:
+        """The commands that have no answer yet."""
+        yield from self.adjustments
+        yield from (hold.command for hold in self.holds)
+        if self.way_back is not None:
+            yield self.way_back.command
+            yield from self.way_back.adjustments
 
 
 class Steering:
@@ -96,28 +127,43 @@ class Steering:
         self._reached: dict[int, int] = {}
         """The last step that a trial is known to have reported, where its params have a schedule."""
 
-    def reached(self, trial: int, step: int) -> None:
+    def reached(self, trial: int, attempt: int, step: int) -> None:
         """A trial has reported this step."""
-        self._reached[trial] = step
+        if self._state.current(trial, attempt) is not None:
+            self._reached[trial] = step
 
-    def obey(self, event: CommandReceived, trial: TrialRecord, now_us: int) -> Output:
-        """Carry out one of `COMMANDS`. Raises `UsageError` where it cannot be."""
+    def has(self, command: str) -> bool:
+        """Whether this command is under way."""
+        return any(command in asked.ids() for asked in self._open.values())
+
+    def obey(self, event: CommandReceived, trial: TrialRecord, now_us: int, *, at: int | None = None) -> Output:
+        """Carry out one of `COMMANDS`. ``at``: the trial waits after its report of this step, so that what is set
+        now is recorded at once: it holds from the next step on, whatever becomes of this attempt or its driver.
+        Raises `UsageError` where it cannot be."""
         args = _checked(event.command, event.args)
         if not trial.began:
             raise UsageError(f"trial {trial.trial} is pending: it can be stopped, but not {_PAST[event.command]}")
         if trial.stop_reason is not None:
-            raise UsageError(f"trial {trial.trial} is stopping: {trial.stop_reason}")
+            raise UsageError(f"trial {trial.trial} is stopping: {shown(trial.stop_reason)}")
         asked = self._open.setdefault(trial.trial, _Open())
         if event.command == "set":
-            return self._set(event.id, trial, asked, args=args, now_us=now_us)
+            return self._set(event.id, trial, asked, args=args, now_us=now_us, at=at)
         if event.command == "rollback":
             return self._roll_back(event.id, trial, asked, args=args, now_us=now_us)
-        return self._hold(event, trial, asked, now_us=now_us)
+        hold = _Hold(event.id, event.command == "unpause", args["by"], args["note"])
+        return self._hold(hold, trial, asked, now_us=now_us)
 
     # --- adjustments --------------------------------------------------------------------------------
 
     def _set(
-        self, command: str, trial: TrialRecord, asked: _Open, *, args: Mapping[str, Any], now_us: int
+        self,
+        command: str,
+        trial: TrialRecord,
+        asked: _Open,
+        *,
+        args: Mapping[str, Any],
+        now_us: int,
+        at: int | None,
     ) -> Output:
         current = self._current(trial, asked)
         plan = self._state.plan
@@ -125,16 +171,31 @@ class Steering:
         if args["dry_run"]:
             return [self._answer(command, f"would set {told(current, new)}", now_us)]
         wanted = _Wanted(command, new, args["by"], args["note"])
+        if asked.way_back is not None:  # it would be lost with the branch that is left
+            asked.way_back.adjustments[command] = wanted
+            return []
+        if at is not None and not asked.adjustments:  # what came before it would be recorded after it
+            ids = (trial.trial, trial.attempt)
+            return [*self._adjusted(wanted, *ids, at + 1, now_us), Adjust(*ids, command, new, certain=True)]
         asked.adjustments[command] = wanted
-        under_way = trial.state in (TrialState.RUNNING, TrialState.PAUSED)
-        return [Adjust(trial.trial, trial.attempt, command, new)] if under_way else []
+        return [Adjust(trial.trial, trial.attempt, command, new)] if _under_way(trial) else []
 
     def _current(self, trial: TrialRecord, asked: _Open) -> dict[str, Any]:
-        """The params that a change is relative to: with those changes that come before it."""
-        step = max(trial.step, self._reached.get(trial.trial, 0)) + 1
-        last = trial.adjustments[-1][0] if trial.adjustments else 0
-        current = dict(self._state.params_at(trial, max(step, last))[0])
-        for wanted in asked.adjustments.values():
+        """The params that a change is relative to: those of the step that it trains, with all that was asked for
+        before, be it that it comes to that only later."""
+        way_back, state = asked.way_back, self._state
+        if way_back is not None:
+            _, step = self._target(trial, way_back.to_step)
+            current = dict(state.params_with(trial, _until(trial, step), step + 1))
+            current.update(self._changes_at(trial, step, way_back))
+            ahead = way_back.adjustments
+        else:
+            step = max(trial.step, self._reached.get(trial.trial, 0)) + 1
+            current = dict(state.params_at(trial, step)[0])
+            for at, changes in trial.adjustments:  # as an attempt before it had come farther
+                current.update(changes if at > step else {})
+            ahead = asked.adjustments
+        for wanted in ahead.values():
             current.update(wanted.new)
         return current
 
@@ -144,47 +205,54 @@ class Steering:
         wanted = asked.adjustments.pop(event.command, None) if asked else None
         if wanted is None:
             return []
-        self.reached(trial.trial, event.step - 1)
-        before = self._state.params_at(trial, event.step)[0]
+        self._reached[trial.trial] = event.step - 1
+        return self._adjusted(wanted, event.trial, event.attempt, event.step, now_us, time_us=event.time_us)
+
+    def _adjusted(
+        self, wanted: _Wanted, trial: int, attempt: int, step: int, now_us: int, *, time_us: int | None = None
+    ) -> Output:
+        """The record of what is set from a step on, and the answer."""
+        before = self._state.params_at(self._state.active[trial], step)[0]
         old = {name: before[name] for name in wanted.new}
-        ids = (event.trial, event.attempt, event.step)
-        adjusted = Adjusted(event.time_us, *ids, old, wanted.new, wanted.command, wanted.by, wanted.note)
-        text = f"applied at step {event.step}: {told(old, wanted.new)}"
+        what = (old, wanted.new, wanted.command, wanted.by, wanted.note)
+        adjusted = Adjusted(now_us if time_us is None else time_us, trial, attempt, step, *what)
+        text = f"applied at step {step}: {told(old, wanted.new)}"
         return [self._record(adjusted), self._answer(wanted.command, text, now_us)]
 
     # --- pauses --------------------------------------------------------------------------------------
 
-    def _hold(self, event: CommandReceived, trial: TrialRecord, asked: _Open, *, now_us: int) -> Output:
-        number, over = trial.trial, event.command == "unpause"
-        held = trial.paused or bool(asked.pauses)
-        if not over:
-            if trial.paused:
-                return [self._answer(event.id, f"trial {number} is paused already, at step {trial.step}", now_us)]
-            asked.pauses.append(event.id)
-        elif not held:
-            raise UsageError(f"trial {number} is not paused")
-        else:
-            asked.unpauses.append(event.id)
-        return [Pause(number, trial.attempt, over)] if trial.state is not TrialState.PENDING else []
+    def _hold(self, hold: _Hold, trial: TrialRecord, asked: _Open, *, now_us: int) -> Output:
+        number, holds = trial.trial, asked.holds
+        is_to_wait = not holds[-1].over if holds else trial.paused
+        if hold.over != is_to_wait:
+            if holds:  # on its way to that already: both are answered then
+                holds.append(hold)
+                return []
+            if hold.over:
+                raise UsageError(f"trial {number} is not paused")
+            return [self._answer(hold.command, f"trial {number} is paused already, at step {trial.step}", now_us)]
+        holds.append(hold)
+        return [Pause(number, trial.attempt, hold.over)] if _under_way(trial) else []
 
     def paused(self, event: Paused, trial: TrialRecord, now_us: int) -> Output:
-        """The trial waits."""
-        return [self._record(event), *self._told(event, ("pauses",), f"paused at step {event.step}", now_us)]
+        """The trial waits: that is what the pauses wanted that came before any end of one."""
+        asked = self._open.get(trial.trial, _Open())
+        done = list(takewhile(lambda hold: not hold.over, asked.holds))
+        del asked.holds[: len(done)]
+        output: Output = [self._record(_by(event, done))]
+        return output + [self._answer(hold.command, f"paused at step {event.step}", now_us) for hold in done]
 
     def unpaused(self, event: Unpaused, trial: TrialRecord, now_us: int) -> Output:
-        """The trial trains on."""
-        both = ("pauses", "unpauses")
-        return [self._record(event), *self._told(event, both, f"unpaused at step {event.step}", now_us)]
-
-    def _told(self, event: Paused | Unpaused, what: tuple[str, ...], text: str, now_us: int) -> Output:
-        asked = self._open.get(event.trial)
-        if asked is None:
-            return []
-        output: Output = []
-        for name in what:
-            commands: list[str] = getattr(asked, name)
-            output += [self._answer(command, text, now_us) for command in commands]
-            commands.clear()
+        """The trial trains on, as the last end of a pause wanted it; pauses before that are over, be it before
+        they began."""
+        asked = self._open.get(trial.trial, _Open())
+        last = max((n for n, hold in enumerate(asked.holds) if hold.over), default=-1)
+        done = asked.holds[: last + 1]
+        del asked.holds[: last + 1]
+        output: Output = [self._record(_by(event, done[-1:]))] if trial.paused else []
+        for hold in done:
+            text = f"unpaused at step {event.step}" if hold.over else f"over before it began, at step {event.step}"
+            output.append(self._answer(hold.command, text, now_us))
         return output
 
     # --- roll-backs ----------------------------------------------------------------------------------
@@ -195,12 +263,11 @@ class Steering:
         if asked.way_back is not None:
             raise UsageError(f"trial {trial.trial} is being rolled back already, to step {asked.way_back.to_step}")
         way_back = _WayBack(command, args["to_step"], args["changes"], args["force"], args["by"], args["note"])
-        self._changes_at(
-            trial, self._target(trial, way_back.to_step), way_back
-        )  # a mistake is told before anything
+        _, step = self._target(trial, way_back.to_step)
+        self._changes_at(trial, step, way_back)  # a mistake is told before anything
         asked.way_back = way_back
         if self._waits(trial.trial):
-            return self._go_back(trial, from_step=trial.step, now_us=now_us)
+            return self._go_back(trial, way_back, from_step=trial.step, now_us=now_us)
         return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}", again=True)]
 
     def rolls_back(self, trial: int) -> bool:
@@ -210,17 +277,16 @@ class Steering:
 
     def ended(self, event: AttemptEnded, trial: TrialRecord, now_us: int) -> Output:
         """The attempt that a roll-back leaves has ended, however it did."""
-        return self._go_back(trial, from_step=event.step, now_us=now_us)
-
-    def _go_back(self, trial: TrialRecord, *, from_step: int, now_us: int) -> Output:
-        asked = self._open[trial.trial]
-        way_back = asked.way_back
+        way_back = self._open[trial.trial].way_back
         assert way_back is not None
-        asked.way_back = None
-        self._reached.pop(trial.trial, None)
+        return self._go_back(trial, way_back, from_step=max(event.step, trial.step), now_us=now_us)
+
+    def _go_back(self, trial: TrialRecord, way_back: _WayBack, *, from_step: int, now_us: int) -> Output:
+        asked = self._open[trial.trial]
+        left, asked.adjustments, asked.way_back = asked.adjustments, way_back.adjustments, None
         checkpoint, step = self._target(trial, way_back.to_step)
         try:
-            new = self._changes_at(trial, (checkpoint, step), way_back)
+            new = self._changes_at(trial, step, way_back)
             mistake = ""
         except UsageError as error:  # relative to what there is now, it comes to something else
             new, mistake = {}, f"; nothing was set: {error}"
@@ -237,51 +303,65 @@ class Steering:
             adjusted = Adjusted(now_us, trial.trial, trial.attempt, step + 1, old, new, *why)
             output.append(self._record(adjusted))
             text += f": {told(old, new)}"
-        text += mistake
-        return [*output, self._answer(way_back.command, text, now_us)]
+        output.append(self._answer(way_back.command, text + mistake, now_us))
+        return output + self._undone(left, f"trial {trial.trial} was rolled back to step {step}", now_us)
 
     def _target(self, trial: TrialRecord, to_step: int) -> tuple[int | None, int]:
         """(attempt, step) of the nearest checkpoint at or before a step; (None, 0): the beginning."""
         found = [one for one in trial.checkpoints if one.step <= to_step]
         return (found[-1].attempt, found[-1].step) if found else (None, 0)
 
-    def _changes_at(
-        self, trial: TrialRecord, target: tuple[int | None, int], way_back: _WayBack
-    ) -> dict[str, Any]:
+    def _changes_at(self, trial: TrialRecord, step: int, way_back: _WayBack) -> dict[str, Any]:
+        """What it sets, after it has gone back to this step."""
         if not way_back.changes:
             return {}
-        plan, step = self._state.plan, target[1]
-        kept = [(at, changes) for at, changes in trial.adjustments if at <= step]
-        there = self._state.params_with(trial, kept, step + 1)
+        plan = self._state.plan
+        there = self._state.params_with(trial, _until(trial, step), step + 1)
         return resolve(plan.space, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
 
     # --- a trial's life ------------------------------------------------------------------------------
 
     def begins(self, trial: TrialRecord) -> Output:
         """Another attempt has begun: what the one before was still to do."""
-        asked = self._open.get(trial.trial)
+        number, attempt = trial.trial, trial.attempt
+        self._reached.pop(number, None)
+        asked = self._open.get(number)
         if asked is None:
             return []
         output: Output = [
-            Adjust(trial.trial, trial.attempt, wanted.command, wanted.new) for wanted in asked.adjustments.values()
+            Adjust(number, attempt, wanted.command, wanted.new) for wanted in asked.adjustments.values()
         ]
-        if asked.unpauses or asked.pauses:
-            output.append(Pause(trial.trial, trial.attempt, over=bool(asked.unpauses)))
+        output += [Pause(number, attempt, hold.over) for hold in asked.holds]
+        if asked.way_back is not None:
+            output.append(Stop(number, attempt, f"rolled back to step {asked.way_back.to_step}", again=True))
         return output
 
     def over(self, trial: int, text: str, now_us: int) -> Output:
         """The trial has ended: what it was still to do is not done."""
         self._reached.pop(trial, None)
         asked = self._open.pop(trial, None)
-        if asked is None:
-            return []
-        ids = [*asked.adjustments, *asked.pauses, *asked.unpauses]
-        if asked.way_back is not None:
-            ids.append(asked.way_back.command)
-        return [self._answer(command, f"not applied: {text}", now_us, applied=False) for command in ids]
+        return [] if asked is None else self._undone(asked.ids(), text, now_us)
+
+    def _undone(self, commands: Iterable[str], text: str, now_us: int) -> Output:
+        return [self._answer(command, f"{NOT_APPLIED}{text}", now_us, applied=False) for command in commands]
 
     def _answer(self, command: str, text: str, now_us: int, *, applied: bool = True) -> Recorded:
         return self._record(CommandAnswered(now_us, command, applied, text))
+
+
+def _under_way(trial: TrialRecord) -> bool:
+    """Whether a process has it that can take orders."""
+    return trial.state in (TrialState.RUNNING, TrialState.PAUSED)
+
+
+def _until(trial: TrialRecord, step: int) -> list[tuple[int, Params]]:
+    """Its adjustments that hold after it has gone back to a step."""
+    return [(at, changes) for at, changes in trial.adjustments if at <= step]
+
+
+def _by(event: _Held, holds: Sequence[_Hold]) -> _Held:
+    """A pause or its end, with who wanted it, where that is known."""
+    return replace(event, by=holds[0].by, note=holds[0].note) if holds else event
 
 
 _PAST = {"set": "set", "pause": "paused", "unpause": "unpaused", "rollback": "rolled back"}
@@ -298,12 +378,15 @@ def _checked(command: str, args: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in (("by", str), ("changes", Mapping), ("force", bool), ("dry_run", bool)):
         if not isinstance(checked[name], kind):
             raise UsageError(f"{command}: {name}={checked[name]!r:.60} is no {_KINDS[kind]}")
-    if checked["note"] is not None and not isinstance(checked["note"], str):
-        raise UsageError(f"{command}: note={checked['note']!r:.60} is no text")
+    if not (checked["by"].isprintable() and len(checked["by"]) <= LONGEST_NAME):
+        raise UsageError(f"{command}: by={checked['by']!r:.60} is no name of up to {LONGEST_NAME} characters")
+    note = checked["note"]
+    if note is not None and not (isinstance(note, str) and len(note) <= LONGEST_NOTE):
+        raise UsageError(f"{command}: note={note!r:.60} is no text of up to {LONGEST_NOTE:,} characters")
     if command == "rollback":
         to_step = checked.get("to_step")
-        if isinstance(to_step, bool) or not isinstance(to_step, int) or to_step < 0:
-            raise UsageError(f"rollback: to_step={to_step!r:.60} is no whole number of at least 0")
+        if isinstance(to_step, bool) or not isinstance(to_step, int) or not 0 <= to_step <= LAST_STEP:
+            raise UsageError(f"rollback: to_step={to_step!r:.60} is no step from 0 on")
     return checked
 
 

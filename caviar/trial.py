@@ -43,8 +43,11 @@ MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.RUNNING: frozenset(
         {TrialState.PENDING, TrialState.PAUSED, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
     ),
-    # paused -> pending, failed: its process or its driver was lost while it waited
-    TrialState.PAUSED: frozenset({TrialState.RUNNING, TrialState.PENDING, TrialState.STOPPED, TrialState.FAILED}),
+    # paused -> pending, failed: its process or its driver was lost while it waited; paused -> completed: a thread
+    # of its own waited, and its function returned
+    TrialState.PAUSED: frozenset(
+        {TrialState.RUNNING, TrialState.PENDING, TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
+    ),
     # completed -> pending: the sweep was extended to a further step, and it trains on from its checkpoint
     TrialState.COMPLETED: frozenset({TrialState.PENDING}),
     # stopped -> pending: its sweep was stopped before the trial began, and is gone on with

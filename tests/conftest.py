@@ -13,6 +13,21 @@ import pytest
 
 from tests.weed import BUCKET, Weed
 
+GROUPS = ("machines", "ray")
+"""Tests that run one after another, beside the others: those that start clusters of their own and mostly wait, and
+those that share one Ray. They begin first, since they take longest."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests into `GROUPS`, for a run by several processes."""
+    group_of = {}
+    for item in items:
+        if item.get_closest_marker("ray"):
+            group_of[item] = "machines" if item.path.stem == "test_machines" else "ray"
+            item.add_marker(pytest.mark.xdist_group(group_of[item]))
+    items.sort(key=lambda item: GROUPS.index(group_of[item]) if item in group_of else len(GROUPS))
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:

@@ -59,9 +59,9 @@ class Inline(Executor, Link):
                             self._trial.answered(next_rung)
                 case Stop(trial, attempt, reason):
                     self._stop(trial, attempt, reason)
-                case Adjust(trial, attempt, command_id, changes):
+                case Adjust(trial, attempt, command_id, changes, certain):
                     if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
-                        self._trial.adjust(command_id, changes)
+                        self._trial.adjust(command_id, changes, certain=certain)
                 case Pause(trial, attempt, over):
                     if self._trial is not None and (self._trial.id, self._trial.attempt) == (trial, attempt):
                         self._trial.pause(over=over)

@@ -248,7 +248,8 @@ class PipeLink(Link):
         if self._trial is None or (self._trial.id, self._trial.attempt) != (trial, attempt):
             return
         if kind == ADJUST:
-            self._trial.adjust(*what)
+            command_id, changes, certain = what
+            self._trial.adjust(command_id, changes, certain=certain)
         else:
             self._trial.pause(over=what[0])
 

@@ -155,8 +155,8 @@ class Ray(Executor):
                     self._order(trial, (ANSWER, trial, attempt, next_rung, reason))
                 case Stop(trial, attempt, reason, again):
                     self._stop(trial, attempt, reason, again=again)
-                case Adjust(trial, attempt, command_id, changes):
-                    self._order_now(trial, (ADJUST, trial, attempt, command_id, dict(changes)))
+                case Adjust(trial, attempt, command_id, changes, certain):
+                    self._order_now(trial, (ADJUST, trial, attempt, command_id, dict(changes), certain))
                 case Pause(trial, attempt, over):
                     self._order_now(trial, (PAUSE, trial, attempt, over))
 

@@ -82,6 +82,7 @@ class Trial:
         "_asks",
         "_best",
         "_best_step",
+        "_certain",
         "_deferred",
         "_due_step",
         "_ending",
@@ -127,6 +128,8 @@ class Trial:
         self._due_step: float = launch.timeline[0][0] if launch.timeline else math.inf
         """The first step of the timeline."""
         self._orders: deque[Adjust | Pause] = deque()
+        self._certain: deque[Mapping[str, Any]] = deque()
+        """Changes that the next step boundary brings, whatever else it does."""
         """What it was told to do at a step boundary, in order."""
         self._paused = launch.paused
         self._asks = False
@@ -182,6 +185,11 @@ class Trial:
         """The chosen values, read-only. They change where a person, a rule or a schedule changes them: at a step
         boundary, on the training function's thread, and in this same mapping; so read them as you go."""
         return self._params
+
+    @property
+    def launch_params(self) -> Mapping[str, Any]:
+        """The values that this attempt began with, whatever ``params`` has become since; read-only."""
+        return MappingProxyType(self._launch.params)
 
     @property
     def shared(self) -> Any:
@@ -268,7 +276,7 @@ class Trial:
         """Whether to write a checkpoint now: true once every ``checkpoint_every`` steps, and before the trial is
         adjusted or paused."""
         self._asks = True
-        if self._orders:
+        if self._orders or self._certain:
             self._asked = True
             return self._saved_step != self._step
         every = self._job.checkpoint_every
@@ -314,10 +322,13 @@ class Trial:
         self._stop_reason = reason
         self._halted = True
 
-    def adjust(self, command: str, changes: Mapping[str, Any]) -> None:
-        """Change these params at the next step boundary, and tell that ``command`` is done. Safe from another
-        thread."""
-        self._orders.append(Adjust(self.id, self.attempt, command, changes))
+    def adjust(self, command: str, changes: Mapping[str, Any], *, certain: bool = False) -> None:
+        """Change these params at the next step boundary, and tell that ``command`` is done; not where that is
+        ``certain``. Safe from another thread."""
+        if certain:
+            self._certain.append(changes)
+        else:
+            self._orders.append(Adjust(self.id, self.attempt, command, changes))
         self._halted = True
 
     def pause(self, *, over: bool = False) -> None:
@@ -358,6 +369,8 @@ class Trial:
         self._halted = False  # first, as another thread may set it again
         self._check_end()
         self._keep_timeline(step)
+        while self._certain:
+            self._change(self._certain.popleft())
         saved = self._asked or self._saved_step == self._step
         if self._orders and self._asks and not (saved or self._deferred):
             self._deferred = self._halted = True  # there was no chance to save what it had before
@@ -394,11 +407,14 @@ class Trial:
                 self._tell((UNPAUSED, time_ns() // 1000, self.id, self.attempt, self._step))
         return throughout
 
-    def _adjust(self, order: Adjust, step: int) -> None:
-        self._values.update(order.changes)
-        left = ((at, {k: v for k, v in each.items() if k not in order.changes}) for at, each in self._timeline)
+    def _change(self, changes: Mapping[str, Any]) -> None:
+        self._values.update(changes)
+        left = ((at, {k: v for k, v in each.items() if k not in changes}) for at, each in self._timeline)
         self._timeline = deque((at, each) for at, each in left if each)
         self._due_step = self._timeline[0][0] if self._timeline else math.inf
+
+    def _adjust(self, order: Adjust, step: int) -> None:
+        self._change(order.changes)
         self._tell((APPLIED, time_ns() // 1000, self.id, self.attempt, step, order.command))
 
     @contextmanager

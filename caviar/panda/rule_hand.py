@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,21 +12,25 @@ import pyarrow.compute as pc
 
 from caviar.errors import UsageError
 from caviar.messages import (
-    BY_HAND,
-    Adjusted,
     CommandAnswered,
     CommandReceived,
+    Extended,
     Recorded,
     Reports,
     RolledBack,
     RungReached,
     TrialStarted,
 )
-from caviar.panda.hand import Begun, Decision, Fired, Hand
+from caviar.panda.hand import Decision, Hand
+from caviar.panda.recorded import Begun, Fired
 from caviar.panda.rules import Change, OnNonFinite, Rule, Schedule, as_rule, from_dict, timetable
 from caviar.space import Float, Int, Space
+from caviar.steering import NOT_APPLIED
 from caviar.store.tables import events_of
 from caviar.trial import Params
+
+_ID = re.compile(r"rule-[0-9]{1,15}-[0-9]{1,6}-[a-z]{1,20}")
+"""Of a rule's command."""
 
 Told = Rule | Schedule | Any
 """A rule, a schedule, or a function."""
@@ -39,8 +44,6 @@ class RuleHand:
         self._rules = rules
         self._decisions: dict[str, Decision] = {}
         """Those without an answer, by the id of their command."""
-        self._branch = 0
-        """The attempt that began with the last roll-back."""
 
     @property
     def every(self) -> int:
@@ -57,41 +60,52 @@ class RuleHand:
             case Reports():
                 self._hand.see(item)
             case RolledBack():
-                self._branch = item.attempt
                 self._hand.rolled_back(item.step, attempt=item.attempt)
-            case TrialStarted() if item.attempt > self._branch:
+            case TrialStarted():
                 self._hand.restarted(item.restored or 0, attempt=item.attempt)
+            case Extended():
+                self._hand.max_step = item.max_step
             case CommandAnswered():
                 decision = self._decisions.pop(item.id, None)
-                if decision is not None and not item.applied:
+                if decision is None or item.applied:
+                    return
+                if item.text.startswith(NOT_APPLIED):
+                    self._hand.undone(decision)
+                else:
                     self._hand.refused(decision, item.text)
 
     def judge(self, event: RungReached, params: Params) -> Sequence[CommandReceived]:
         """What the rules want of the trial that waits for them, as commands."""
-        return [self._command(decision, event) for decision in self._hand.judge(event.step, params)]
+        return [command for one in self._hand.judge(event.step, params) for command in self._commands(one, event)]
 
-    def _command(self, decision: Decision, event: RungReached) -> CommandReceived:
+    def _commands(self, decision: Decision, event: RungReached) -> Iterator[CommandReceived]:
         change = decision.change
-        # the same decision, made again after a crash, has the same id: it is obeyed once
-        command_id = f"rule-{decision.judged}-{self._hand.rules.index(decision.rule)}"
-        self._decisions[command_id] = decision
-        args: dict[str, Any] = {"by": decision.rule, "note": change.reason}
+        told: dict[str, Any] = {"by": decision.rule, "note": change.reason}
+        wanted: dict[str, dict[str, Any]] = {}
         if change.rollback_to is not None:
-            name, args = "rollback", {**args, "to_step": change.rollback_to, "changes": dict(change.set)}
+            wanted["rollback"] = {**told, "to_step": change.rollback_to, "changes": dict(change.set)}
         elif change.set:
-            name, args = "set", {**args, "changes": dict(change.set)}
-        else:
-            name = "stop" if change.stop else "pause"
-        return CommandReceived(0, command_id, name, event.trial, args)
+            wanted["set"] = {**told, "changes": dict(change.set)}
+        if change.pause:
+            wanted["pause"] = told
+        if change.stop:
+            wanted["stop"] = told
+        for name, args in wanted.items():
+            # the same decision, made again after a crash, has the same id: it is obeyed once
+            command_id = f"rule-{decision.judged}-{self._hand.rules.index(decision.rule)}-{name}"
+            self._decisions[command_id] = decision
+            yield CommandReceived(0, command_id, name, event.trial, args)
 
     def recall(self, metrics: pa.Table, events: pa.Table) -> None:
         """Take in what was reported and recorded before this driver."""
-        kinds = pa.array([kind.kind for kind in (TrialStarted, RolledBack, Adjusted, CommandReceived)])
-        rows = events.filter(pc.is_in(events.column("kind"), value_set=kinds))
-        told = [one for one in events_of(rows) if getattr(one, "trial", 0) == 0]
-        backs = {one.command: one for one in told if isinstance(one, RolledBack)}
-        self._branch = max((one.attempt for one in backs.values()), default=0)
-        self._hand.recall(_blocks(metrics), begun=_begun(told), fired=_fired(told, backs))
+        kinds = (TrialStarted, RolledBack, Extended, CommandReceived, CommandAnswered)
+        rows = events.filter(pc.is_in(events.column("kind"), value_set=pa.array([kind.kind for kind in kinds])))
+        told = [one for one in events_of(rows) if (getattr(one, "trial", None) or 0) == 0]
+        for one in told:
+            if isinstance(one, Extended):
+                self._hand.max_step = one.max_step
+        fired, left_out = _fired(told)
+        self._hand.recall(_blocks(metrics), begun=_begun(told), fired=fired, left_out=left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +150,8 @@ def watching(
 
 
 def recorded(told: Any, *, functions: Mapping[str, Any], where: str) -> list[Rule | Schedule]:
-    """The rules of a live run, as sweep.json has them; what it cannot have raises `UsageError`. ``functions``: those
-    that may be rules, by name."""
+    """The rules of a live run, as sweep.json has them; what it cannot have raises `UsageError`. ``functions``:
+    those that may be rules, by name."""
     rules = told.get("rules") if isinstance(told, Mapping) else None
     if not isinstance(rules, Sequence) or not all(isinstance(rule, Mapping) for rule in rules):
         raise UsageError(f"{where}/sweep.json: damaged: panda is {told!r:.80}, without a list of rules")
@@ -151,31 +165,51 @@ def _blocks(metrics: pa.Table) -> Iterator[Reports]:
     )
     for name in pc.unique(rows.column("metric").cast(pa.string())).to_pylist():
         own = rows.filter(pc.equal(rows.column("metric").cast(pa.string()), name))
-        whole = (
+        trial, attempt, seq, step, time_us = (
             own.column(column).cast(pa.int64()).to_numpy()
             for column in ("trial", "attempt", "seq", "step", "time")
         )
-        yield Reports((name,), *whole, own.column("value").to_numpy().reshape(-1, 1))
+        values = own.column("value").to_numpy().reshape(-1, 1)
+        yield Reports((name,), trial=trial, attempt=attempt, seq=seq, step=step, time_us=time_us, values=values)
 
 
 def _begun(told: Sequence[Recorded]) -> Iterator[Begun]:
-    back = {one.attempt for one in told if isinstance(one, RolledBack)}
     for one in told:
         if isinstance(one, RolledBack):
             yield Begun(attempt=one.attempt, step=one.step, back=True)
-        elif isinstance(one, TrialStarted) and one.attempt not in back:
+        elif isinstance(one, TrialStarted):
             yield Begun(attempt=one.attempt, step=one.restored or 0)
 
 
-def _fired(told: Sequence[Recorded], backs: Mapping[str | None, RolledBack]) -> Iterator[Fired]:
-    """What rules did. A change that came with a roll-back was asked for in the attempt that this ended."""
+def _fired(told: Sequence[Recorded]) -> tuple[list[Fired], dict[str, str]]:
+    """What rules did, as their commands tell it, and those of which one was refused. A command without an answer
+    will be given again."""
+    asked: dict[str, CommandReceived] = {}
+    back_to: dict[str | None, int] = {}
+    fired: list[Fired] = []
+    refused: dict[str, str] = {}
     for one in told:
         match one:
-            case RolledBack() if one.by != BY_HAND:
-                yield Fired(
-                    rule=one.by, attempt=one.attempt - 1, step=one.from_step, change=Change(rollback_to=one.step)
-                )
-            case Adjusted() if one.by != BY_HAND:
-                back = backs.get(one.command)
-                attempt, step = (one.attempt, one.step - 1) if back is None else (back.attempt - 1, back.from_step)
-                yield Fired(rule=one.by, attempt=attempt, step=step, change=Change(one.new))
+            case CommandReceived() if _ID.fullmatch(one.id):
+                asked[one.id] = one
+            case RolledBack():
+                back_to[one.command] = one.step
+            case CommandAnswered() if one.id in asked:
+                command = asked[one.id]
+                if one.applied:
+                    fired.append(_firing(command, back_to.get(one.id)))
+                elif not one.text.startswith(NOT_APPLIED):
+                    refused[str(command.args["by"])] = one.text
+    return fired, refused
+
+
+def _firing(command: CommandReceived, back_to: int | None) -> Fired:
+    name, args = command.command, command.args
+    change = Change(
+        args.get("changes") or {},
+        back_to,
+        pause=name == "pause",
+        stop=name == "stop",
+        reason=args.get("note") or "",
+    )
+    return Fired(rule=str(args["by"]), judged=int(command.id.split("-")[1]), change=change)

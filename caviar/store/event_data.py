@@ -204,11 +204,23 @@ def _check_adjustments(column: Sequence[Sequence[Any] | None]) -> None:
             _check_params([entry[1]])
 
 
-def _check_saved(column: Sequence[Sequence[Any] | None]) -> None:
+def _check_superseded(column: Sequence[Sequence[Any] | None]) -> None:
     for saved in column:
         for place in saved or ():
             if not isinstance(place, list) or len(place) != 2 or not all(map(is_whole, place)):
                 raise ValueError(f"superseded has {_shown(place)}, not an attempt and a step")
+
+
+def _check_saved(column: Sequence[Sequence[Any] | None]) -> None:
+    for saved in column:
+        for entry in saved or ():
+            whole = isinstance(entry, list) and len(entry) == 3 and all(map(is_whole, entry[:2]))
+            if not whole or not (entry[2] is None or _is_finite(entry[2])):
+                raise ValueError(f"saved has {_shown(entry)}, not an attempt, a step and a number or null")
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and abs(cast(float, value)) <= sys.float_info.max
 
 
 def _check_status(column: Sequence[str]) -> None:
@@ -267,7 +279,8 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "old": _check_params,
     "new": _check_params,
     "adjustments": _check_adjustments,
-    "superseded": _check_saved,
+    "superseded": _check_superseded,
+    "saved": _check_saved,
     "status": _check_status,
     "space": _check_space,
     "changes": _check_changes,

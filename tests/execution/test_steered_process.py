@@ -63,12 +63,12 @@ def test_what_comes_while_setup_runs_waits_for_the_trial(tmp_path: Path) -> None
     with supervised(tmp_path, tells_its_lr, max_step=None, setup=waits) as driver:
         driver.exchange(launches(0))
         driver.until(lambda: driver.of(STARTED))
-        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}), (PAUSE, 0, 0, False), (PAUSE, 0, 0, True))
-        driver.exchange((ADJUST, 0, 7, "of another attempt", {"lr": 0.7}))
+        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}, False), (PAUSE, 0, 0, False), (PAUSE, 0, 0, True))
+        driver.exchange((ADJUST, 0, 7, "of another attempt", {"lr": 0.7}, False))
         driver.exchange()
         go.touch()
         driver.until(lambda: driver.of(UNPAUSED))
-        driver.exchange((ADJUST, 0, 0, "b", {"lr": 0.0}))
+        driver.exchange((ADJUST, 0, 0, "b", {"lr": 0.0}, False))
         driver.until_ended(1)
     assert driver.of(APPLIED)[0][2:6] == (0, 0, 1, "a")
     assert [entry[5] for entry in driver.of(APPLIED)] == ["a", "b"]
@@ -79,7 +79,7 @@ def test_orders_for_an_attempt_that_has_ended_reach_nobody(tmp_path: Path) -> No
     with supervised(tmp_path, tells_its_lr) as driver:
         driver.exchange(launches(0))
         driver.until_ended(1)
-        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}), (PAUSE, 0, 0, False))
+        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}, False), (PAUSE, 0, 0, False))
         driver.exchange(launches(1))
         driver.until_ended(2)
     assert {row[3] for row in driver.rows} == {0.1}
@@ -136,7 +136,7 @@ def test_a_pause_holds_no_processor_is_no_hang_and_goes_on_where_it_was(tmp_path
         driver.exchange((PAUSE, 0, 0, True))
         driver.until(lambda: len(driver.rows) > rows)
         assert driver.of(UNPAUSED)[0][4] == entry[4]
-        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.0}))
+        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.0}, False))
         [end] = driver.until_ended(1)
         assert end[5] == "returned"
         assert [seq for *_, seq, _ in driver.rows] == list(range(len(driver.rows)))
@@ -145,7 +145,7 @@ def test_a_pause_holds_no_processor_is_no_hang_and_goes_on_where_it_was(tmp_path
 def test_a_paused_process_can_be_stopped_and_adjusted(tmp_path: Path) -> None:
     with supervised(tmp_path, tells_its_lr, max_step=None) as driver:
         paused(driver)
-        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}))
+        driver.exchange((ADJUST, 0, 0, "a", {"lr": 0.5}, False))
         driver.until(lambda: driver.of(APPLIED))
         driver.exchange((STOP, 0, 0, "by hand"))
         [end] = driver.until_ended(1)

@@ -232,6 +232,32 @@ def test_what_is_known_ahead_does_not_wait_for_it(style: Any) -> None:
 
 
 @STYLES
+def test_what_is_certain_does_not_wait_either_and_is_not_told(style: Any) -> None:
+    ear = Ear()
+    certain = at(2, lambda trial: trial.adjust("rule", {"lr": 0.5}, certain=True))
+    trained = train(style, certain, ear, how={"asks": True}, timeline=[(4, {"lr": 0.3})])
+    assert [lr for _, lr in trained] == [0.1, 0.1, 0.5, 0.5, 0.5]
+    assert of(ear, APPLIED) == []
+
+
+def test_a_checkpoint_is_due_before_what_is_certain() -> None:
+    ear = Ear()
+    trained = train(
+        in_a_loop, at(3, lambda trial: trial.adjust("rule", {"lr": 0.5}, certain=True)), ear, how={"asks": True}
+    )
+    assert [lr for _, lr in trained] == [0.1, 0.1, 0.1, 0.5, 0.5]
+    assert of(ear, SAVED, APPLIED) == [(SAVED, 3)]
+
+
+@STYLES
+def test_of_one_boundary_what_is_certain_comes_first(style: Any) -> None:
+    """In the order in which it is recorded: what is set by hand is told once it holds."""
+    ear = Ear()
+    both = at(2, sets(0.5), lambda trial: trial.adjust("rule", {"lr": 0.3}, certain=True))
+    assert [lr for _, lr in train(style, both, ear)] == [0.1, 0.1, 0.5, 0.5, 0.5]
+
+
+@STYLES
 def test_it_does_not_wait_right_after_it_was_restored(style: Any) -> None:
     ear = Ear()
     trained = train(style, at(3, sets(0.5)), ear, checkpoint=(0, 2), attempt=1)

@@ -142,18 +142,18 @@ class _Repair:
         self._create(folder.hot(commit), segment.encode(content))
 
     def _checkpoints(self) -> Iterator[Recorded]:
-        """Trials that are to go on, and cannot from their last checkpoint: from an older one that is whole, if
-        there is one."""
-        told, state = self.verdict.told, self.verdict.told.state
-        for place, why in sorted(self.verdict.around.checkpoints.items()):
-            trial, attempt, step = place
-            if state is None or trial not in state.active or state.active[trial].checkpoint != (attempt, step):
-                continue
-            yield CheckpointLost(self.now_us, trial, attempt, step, f"the checkpoint {why}")
-            for older in reversed(told.checkpoints.get(trial, [])):
-                if (trial, *older) not in self.verdict.around.checkpoints:
-                    yield Checkpointed(self.now_us, trial, *older)
-                    break
+        """What trials on their way cannot go on from any more; and where that leaves one with none, an older one
+        that is whole, of which its record knows nothing."""
+        told, state, damaged = self.verdict.told, self.verdict.told.state, self.verdict.around.checkpoints
+        for trial, record in sorted(state.active.items()) if state is not None else ():
+            lost = [one for one in record.checkpoints if (trial, one.attempt, one.step) in damaged]
+            for one in lost:
+                why = damaged[trial, one.attempt, one.step]
+                yield CheckpointLost(self.now_us, trial, one.attempt, one.step, f"the checkpoint {why}")
+            if lost and len(lost) == len(record.checkpoints):
+                older = [place for place in told.checkpoints.get(trial, []) if (trial, *place) not in damaged]
+                if older:
+                    yield Checkpointed(self.now_us, trial, *older[-1], superseded=[])
 
     # --- damaged files ----------------------------------------------------------------------------------------
 

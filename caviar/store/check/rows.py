@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from caviar.messages import (
     Ints,
     Recorded,
     Repaired,
+    RolledBack,
     TrialSampled,
 )
 from caviar.samplers import RandomSampler
@@ -212,16 +213,16 @@ class Listener:
         told = self.told
         match event:
             case Checkpointed():
-                if self._keep_all:
-                    told.checkpoints.setdefault(event.trial, []).append((event.attempt, event.step))
-                else:
-                    told.checkpoints[event.trial] = [(event.attempt, event.step)]
+                if event.superseded is None and not self._keep_all:
+                    told.checkpoints.pop(event.trial, None)
+                self._give_up(event.trial, [*(event.superseded or ()), (event.attempt, event.step)])
+                told.checkpoints.setdefault(event.trial, []).append((event.attempt, event.step))
+            case RolledBack():
+                self._give_up(event.trial, event.superseded)
             case CheckpointLost():
                 self._forget(event.trial, event.attempt, event.step)
             case DeclarationChanged():
-                if event.changes.get("keep_checkpoints", "all") != "all":
-                    self._keep_all = False
-                    told.checkpoints = {trial: found[-1:] for trial, found in told.checkpoints.items()}
+                self._keep_all = event.changes.get("keep_checkpoints", "all" if self._keep_all else "") == "all"
             case CommandAnswered():
                 told.answered.add(event.id)
             case EventsLost():
@@ -230,6 +231,10 @@ class Listener:
                 told.repairs.append(event)
                 for trial, attempt, step in event.checkpoints:
                     self._forget(trial, attempt, step)
+
+    def _give_up(self, trial: int, superseded: Sequence[Sequence[int]] | None) -> None:
+        for attempt, step in superseded or ():
+            self._forget(trial, attempt, step)
 
     def _forget(self, trial: int, attempt: int, step: int) -> None:
         found = self.told.checkpoints.get(trial, [])
