@@ -218,6 +218,7 @@ class Sweep:
         checkpoint_every: int | None = None,
         max_step: int | None = None,
         resume: bool = False,
+        extend_to: int | None = None,
         allow_change: bool = False,
         take_over: bool = False,
         on_event: Observer | None = None,
@@ -234,8 +235,8 @@ class Sweep:
         way.
 
         Returns once the trial trains, and the run goes on in the background of this process; with ``background``
-        false, once it has ended. The rest is as in `run`.
-        """
+        false, once it has ended. ``extend_to``: with ``resume``, train on up to this step, beyond the run's
+        max_step, also where it has ended and has a checkpoint. The rest is as in `run`."""
         from caviar.panda.driver import Driver
         from caviar.panda.live_run import LiveRun
         from caviar.panda.schedule import RunSchedule
@@ -248,7 +249,8 @@ class Sweep:
         commission = dataclasses.replace(
             commission, declaration={**commission.declaration, "panda": told}, hand=hand
         )
-        how = Continuation(allow_change=allow_change, take_over=take_over, source=source)
+        _need(extend_to is None or resume, "extend_to", extend_to, "resume=True", of="Sweep.panda")
+        how = Continuation(max_step=extend_to, allow_change=allow_change, take_over=take_over, source=source)
 
         def drive(commission: Commission) -> None:
             if resume and commission.folder.exists():

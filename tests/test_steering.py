@@ -366,7 +366,7 @@ def test_which_trial() -> None:
 
 def test_a_trial_that_has_not_begun() -> None:
     run = Run(begun=False)
-    assert refused(run, run.set(lr=0.2)) == "there is no trial 0: none exists so far"
+    assert refused(run, run.set(lr=0.2)) == "there is no trial 0: none exists yet"
     run.launch()
     assert refused(run, run.set(lr=0.2)) == "trial 0 is pending: it can be stopped, but not set"
     assert refused(run, run.post("rollback", to_step=0)).endswith("but not rolled back")

@@ -68,12 +68,14 @@ def resume(
 
     sweep, source = declared(folder, target, changes)
     begin: Callable[..., Any] = functools.partial(sweep.run, folder, chosen, resume=True)
+    more = "--trials N adds trials"
     if (how := load(folder).declaration).get("panda") is not None:
         from caviar.cli.panda import go_on_live
 
         begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
+        more = "--max-step N trains on"
     if (before := load(folder)).ended == "done" and len(before.trials()) >= before.declaration["trials"]:
-        click.echo(f"{folder}: has ended already; caviar extend {folder} --trials N adds trials", err=True)
+        click.echo(f"{folder}: has ended already; caviar extend {folder} {more}", err=True)
     return conduct(
         place(folder),
         lambda: begin(allow_change=allow_change, take_over=take_over, source=source),
@@ -125,6 +127,20 @@ def extend(
         return ask(folder, "extend", args=given, timeout_s=timeout_s, as_json=as_json)
     chosen = choose_executor(executor, address=address, workers=workers)
     sweep, source = declared(folder, target, changes)
+    reader.refresh()
+    if reader.declaration.get("panda") is not None:
+        from caviar.cli.panda import go_on_live
+
+        if trials is not None or max_step is None:
+            raise UsageError(f"{folder}: is a live run, of one trial: it can be extended by --max-step alone")
+        module = sys.modules[sweep.train.__module__]
+        go_on = go_on_live(sweep, folder, chosen, declaration=reader.declaration, module=module)
+        return conduct(
+            place(folder),
+            lambda: go_on(extend_to=max_step, allow_change=allow_change, take_over=take_over, source=source),
+            as_json=as_json,
+            live=executor != "inline",
+        )
     return conduct(
         place(folder),
         lambda: sweep.extend(
