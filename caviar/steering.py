@@ -268,7 +268,7 @@ class Steering:
         asked.way_back = way_back
         if self._waits(trial.trial):
             return self._go_back(trial, way_back, from_step=trial.step, now_us=now_us)
-        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}")]
+        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}", again=True)]
 
     def rolls_back(self, trial: int) -> bool:
         """Whether the end of this trial's attempt is the beginning of another."""
@@ -333,7 +333,7 @@ class Steering:
         ]
         output += [Pause(number, attempt, hold.over) for hold in asked.holds]
         if asked.way_back is not None:
-            output.append(Stop(number, attempt, f"rolled back to step {asked.way_back.to_step}"))
+            output.append(Stop(number, attempt, f"rolled back to step {asked.way_back.to_step}", again=True))
         return output
 
     def over(self, trial: int, text: str, now_us: int) -> Output:
