@@ -167,7 +167,9 @@ def _within(schedule: Mapping[int, Mapping[str, Any]], space: Space) -> dict[int
 def again(path: str | os.PathLike[str], declaration: Mapping[str, Any]) -> Origin:
     """The origin of a fork, for another sweep that is to begin as that one did: from its own copy."""
     origin = Origin.from_dict(declaration["origin"])
-    return replace(origin, path=_whole(place(path)), created_us=declaration["created_us"], trial=0, attempt=None)
+    return replace(
+        origin, path=_whole(place(path)), created_us=declaration.get("created_us", 0), trial=0, attempt=None
+    )
 
 
 def as_in(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def as_in(path: str | os.PathLike[str]) -> dict[str, Any]:
         return {}
     reader = Reader(folder.path, metrics=False)
     reader.refresh()
+    check_complete(reader.declaration, path, to_go_on=True)
     return as_declared(reader.declaration)
 
 
@@ -190,10 +193,11 @@ def as_declared(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "metric", "mode", "trials", "max_step", "seed", "first", "stop_on_nan", "checkpoint_every",
         "keep_checkpoints", "knobs",
     )  # fmt: skip
+    declaration = {"checkpoint_every": None, "keep_checkpoints": "last", "knobs": None, **declaration}
     return {name: declaration[name] for name in names} | {
         "space": Space.from_dict(declaration["space"]),
         "sampler": samplers.from_dict(declaration["sampler"]),
         "scheduler": schedulers.from_dict(declaration["scheduler"]),
-        "schedule": dict(declaration["schedule"]),
+        "schedule": dict(declaration.get("schedule") or ()),
         "origin": Origin.from_dict(declaration["origin"]),
     }

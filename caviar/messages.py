@@ -607,3 +607,5 @@ class Stop(Command):
     trial: int
     attempt: int
     reason: str
+    again: bool = False
+    """Whether it is to be launched again at once: then no other trial should take its place."""

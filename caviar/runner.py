@@ -246,11 +246,12 @@ class Runner:
     def _ask(self, hand: Hand, event: RungReached) -> None:
         """Let rules look at a trial that waits for it, and do what they want before it goes on."""
         record = self._controller.state.current(event.trial, event.attempt)
-        if record is not None and record.stop_reason is None:
-            params, _ = self._controller.state.params_at(record, event.step)
-            for command in hand.judge(event, params):
-                now_us = self._executor.now_us()
-                self._handle(Ruled(replace(command, time_us=now_us), event.step), now_us)
+        if record is None or record.stop_reason is not None or self._controller.steering.rolls_back(event.trial):
+            return  # what it reports here leads nowhere
+        params, _ = self._controller.state.params_at(record, event.step)
+        for command in hand.judge(event, params):
+            now_us = self._executor.now_us()
+            self._handle(Ruled(replace(command, time_us=now_us), event.step), now_us)
 
     def _handle(self, event: Event, now_us: int) -> None:
         self._dispatch(self._controller.handle(event, now_us))

@@ -313,7 +313,7 @@ class Steering:
         asked.way_back = way_back
         if self._waits(trial.trial):
             return self._go_back(trial, way_back, from_step=trial.step, now_us=now_us)
-        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}")]
+        return [Stop(trial.trial, trial.attempt, f"rolled back to step {way_back.to_step}", again=True)]
 
     def rolls_back(self, trial: int) -> bool:
         """Whether the end of this trial's attempt is the beginning of another."""
@@ -412,7 +412,7 @@ class Steering:
         return [self._leaves(trial)]
 
     def _leaves(self, trial: TrialRecord) -> Stop:
-        return Stop(trial.trial, trial.attempt, "adopts what a fork of it came to")
+        return Stop(trial.trial, trial.attempt, "adopts what a fork of it came to", again=True)
 
     def _take_over(self, trial: TrialRecord, *, from_step: int, now_us: int) -> Output:
         asked = self._open[trial.trial]
@@ -440,7 +440,7 @@ class Steering:
         ]
         output += [Pause(number, attempt, hold.over) for hold in asked.holds]
         if asked.way_back is not None:
-            output.append(Stop(number, attempt, f"rolled back to step {asked.way_back.to_step}"))
+            output.append(Stop(number, attempt, f"rolled back to step {asked.way_back.to_step}", again=True))
         elif asked.comes is not None:
             output.append(self._leaves(trial))
         return output

@@ -778,8 +778,8 @@ def test_one_that_is_with_the_executor_and_has_not_begun_its_attempt() -> None:
     run.saved(20, 40)
     run.end("lost", step=57)
     run.launch()
-    assert run.post("rollback", "back", to_step=30)[1] == Stop(0, 1, "rolled back to step 30")
-    assert run.start(40)[1:] == [Stop(0, 1, "rolled back to step 30")], "which may have been overtaken"
+    assert run.post("rollback", "back", to_step=30)[1] == Stop(0, 1, "rolled back to step 30", again=True)
+    assert run.start(40)[1:] == [Stop(0, 1, "rolled back to step 30", again=True)], "which may have been overtaken"
     run.end(step=0)
     assert run.answer("back") == "rolled back from step 40 to step 20"
     assert run.again().checkpoint == (0, 20)

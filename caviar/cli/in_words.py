@@ -44,7 +44,7 @@ def what(event: Mapping[str, Any]) -> str:
         case "adjusted":
             return f"from step {step}: {told(data['old'], data['new'])}{_why(data)}"
         case "paused" | "unpaused":
-            return f"after step {step}"
+            return f"after step {step}{_why(data)}"
         case "rolled_back":
             back = f"to step {step}" if step else "to its beginning"
             return f"from step {data['from_step']} {back}{_why(data)}"

@@ -37,8 +37,11 @@ STACK_SIGNAL = signal.SIGRTMAX - 5
 """On this, a training process writes where its threads are, and ends: a call that hung may return for a signal,
 and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
+KEEP_S = 10.0
+"""So long the place of a trial is kept that is to be launched again."""
+
 # what a supervisor sends
-LAUNCH, ANSWER, STOP, RECALL, ADJUST, PAUSE = range(6)
+LAUNCH, ANSWER, STOP, RECALL, ADJUST, PAUSE, KEEP = range(7)
 
 
 class PipeLink(Link):
@@ -54,6 +57,8 @@ class PipeLink(Link):
         self._outbox = Outbox()
         self._in_hand: deque[Launch] = deque()
         self._stopped_in_hand: dict[tuple[int, int], str] = {}
+        self._kept: int | None = None
+        """The trial that is to be the next one, whatever is in hand."""
         self._arrived = threading.Condition()
         """Guards what the supervisor sent: trials in hand, answers, stops."""
         self._trial: Trial | None = None
@@ -101,14 +106,28 @@ class PipeLink(Link):
 
     def next_launch(self) -> Launch:
         """The next trial to train, as soon as there is one."""
+        until = time.monotonic() + KEEP_S
         with self._arrived:
-            if self._in_hand:
-                return self._in_hand.popleft()
-        self.flush()  # nobody knows how long it will be idle
-        with self._arrived:
-            while not self._in_hand:
-                self._arrived.wait()
-            return self._in_hand.popleft()
+            launch = self._first(until)
+        if launch is None:
+            self.flush()  # nobody knows how long it will be idle
+            with self._arrived:
+                while (launch := self._first(until)) is None:
+                    self._arrived.wait(None if self._kept is None else max(0.0, until - time.monotonic()))
+        return launch
+
+    def _first(self, until: float) -> Launch | None:
+        """Of those in hand, the one that is next; None: it is not there yet."""
+        if self._kept is not None:
+            launch = next((one for one in self._in_hand if one.trial == self._kept), None)
+            if launch is not None:
+                self._kept = None
+                self._in_hand.remove(launch)
+                return launch
+            if time.monotonic() < until:
+                return None
+            self._kept = None
+        return self._in_hand.popleft() if self._in_hand else None
 
     def stopped_in_hand(self, launch: Launch) -> str | None:
         """Why a trial is to stop before it begins, or None."""
@@ -204,6 +223,10 @@ class PipeLink(Link):
                         self._early.append(message)
                     else:
                         self._take_order(message)
+                case (kind, trial, attempt) if kind == KEEP:
+                    here = None if self._trial is None else (self._trial.id, self._trial.attempt)
+                    if (trial, attempt) in (here, self._beginning):
+                        self._kept = trial
                 case (kind, count) if kind == RECALL:
                     back = [self._in_hand.pop().trial for _ in range(min(count, len(self._in_hand)))]
                     with self._sending:  # past the outbox, whose last run is not ours to close

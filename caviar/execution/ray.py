@@ -26,7 +26,7 @@ from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
-from caviar.execution.process import ADJUST, ANSWER, LAUNCH, PAUSE, RECALL, STOP
+from caviar.execution.process import ADJUST, ANSWER, KEEP, LAUNCH, PAUSE, RECALL, STOP
 from caviar.execution.supervisor import Order
 from caviar.execution.wire import BACK, event, pack_launch
 from caviar.execution.worker import Worker, cause_of_death
@@ -115,6 +115,8 @@ class Ray(Executor):
         pickled_job = pickled(job)
         self._workers = []
         self._by_trial: dict[int, Worker] = {}
+        self._kept: dict[int, Worker] = {}
+        """Where trials are trained that are to be launched there again."""
         self._queue: deque[Launch] = deque()
         self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
         self._seconds_per_trial: float | None = None
@@ -147,12 +149,12 @@ class Ray(Executor):
         for command in commands:
             match command:
                 case Launch():
-                    self._queue.append(command)
+                    self._launch(command)
                 case Answer(trial, attempt, stop, next_rung, reason):
                     reason = (reason or "stopped") if stop else None
                     self._order(trial, (ANSWER, trial, attempt, next_rung, reason))
-                case Stop(trial, attempt, reason):
-                    self._stop(trial, attempt, reason)
+                case Stop(trial, attempt, reason, again):
+                    self._stop(trial, attempt, reason, again=again)
                 case Adjust(trial, attempt, command_id, changes, certain):
                     self._order_now(trial, (ADJUST, trial, attempt, command_id, dict(changes), certain))
                 case Pause(trial, attempt, over):
@@ -379,15 +381,27 @@ class Ray(Executor):
             return
         room = 1 + self._depth() - len(worker.trials)
         launches = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
+        self._give(worker, launches)
+        if not worker.waiting:
+            self._exchange(worker)
+        elif launches and len(worker.trials) == len(launches):
+            worker.actor.nudge.remote()  # it had nothing to do
+
+    def _launch(self, launch: Launch) -> None:
+        worker = self._kept.pop(launch.trial, None)
+        if worker is None or worker.lost or worker.started:
+            self._queue.append(launch)
+            return
+        self._give(worker, [launch])  # whatever else is in hand, its place was kept
+        if worker.waiting:
+            worker.actor.nudge.remote()
+
+    def _give(self, worker: Worker, launches: Sequence[Launch]) -> None:
         if launches:
             for launch in launches:
                 worker.trials[launch.trial] = launch
                 self._by_trial[launch.trial] = worker
             worker.orders.append((LAUNCH, [pack_launch(launch) for launch in launches]))
-        if not worker.waiting:
-            self._exchange(worker)
-        elif launches and len(worker.trials) == len(launches):
-            worker.actor.nudge.remote()  # it had nothing to do
 
     def _level(self) -> None:
         """Nothing is left to hand out: what one worker has in hand goes to another that has nothing to do."""
@@ -406,12 +420,17 @@ class Ray(Executor):
             worker.orders.append(order)
         return worker
 
-    def _stop(self, trial: int, attempt: int, reason: str) -> None:
+    def _stop(self, trial: int, attempt: int, reason: str, *, again: bool) -> None:
         launch = next((launch for launch in self._queue if launch.trial == trial), None)
         if launch is not None:
             self._queue.remove(launch)
             self._deliver(Arrivals([], [AttemptEnded(self.now_us(), trial, attempt, 0, "stopped", reason)]))
             return
+        self._kept.pop(trial, None)
+        worker = self._by_trial.get(trial)
+        if again and worker is not None and trial in worker.started and not self._job.resources.fresh_process:
+            self._kept[trial] = worker
+            self._order(trial, (KEEP, trial, attempt))
         self._order_now(trial, (STOP, trial, attempt, reason))
 
     def _order_now(self, trial: int, order: Order) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from caviar.errors import FolderError, OutageError
 from caviar.store.layout import FORMAT, LAST_COMMIT, LOST, SweepFolder, Table
 from caviar.store.segment import one_line
-from caviar.store.tables import SCHEMAS, check, in_arrow
+from caviar.store.tables import SCHEMAS, THREADS_BYTES, check, in_arrow
 
 SMALL_ROWS, ROWS_PER_BYTE = 2**24, 16
 """A part has no more rows than the greater of the two allows. Even a metric that never changes takes more room."""
@@ -104,7 +104,8 @@ def read_part(folder: SweepFolder, key: str, *, columns: Sequence[str] | None = 
             names = SCHEMAS[which].names if columns is None else list(columns)
             if parquet.schema_arrow.names != SCHEMAS[which].names:
                 raise ValueError(f"its columns are {', '.join(parquet.schema_arrow.names):.200}")
-            table = parquet.read(columns=names).replace_schema_metadata(None)
+            table = parquet.read(columns=names, use_threads=data.size >= THREADS_BYTES)
+            table = table.replace_schema_metadata(None)
             check(table, which)
             return table
     except (OutageError, FolderError):

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from caviar.errors import FolderError
 from caviar.store.layout import FORMAT, LOST, TABLES, SweepFolder, Table
-from caviar.store.tables import SCHEMAS, check, in_arrow
+from caviar.store.tables import SCHEMAS, THREADS_BYTES, check, in_arrow
 
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"CAVIAR\r\n"
@@ -64,7 +64,8 @@ def encode(segment: Segment) -> bytes:
     cells = [_to_cell(segment.rows(table)) for table in TABLES]
     batch = pa.record_batch(cells, schema=_CELLS.with_metadata(metadata))
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=_COMPRESSION)) as writer:
+    how = pa.ipc.IpcWriteOptions(compression=_COMPRESSION, use_threads=batch.nbytes >= THREADS_BYTES)
+    with pa.ipc.new_stream(sink, batch.schema, options=how) as writer:
         writer.write_batch(batch)
     stream = sink.getvalue()
     return b"".join((stream, _TRAILER.pack(_MAGIC, len(stream), zlib.crc32(stream))))
@@ -92,7 +93,8 @@ def decode(where: str, data: bytes) -> Segment:
 
 
 def _read(where: str, stream: memoryview) -> Segment:
-    with pa.ipc.open_stream(in_arrow(stream)) as reader:
+    how = pa.ipc.IpcReadOptions(use_threads=len(stream) >= THREADS_BYTES)
+    with pa.ipc.open_stream(in_arrow(stream), options=how) as reader:
         metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
         version = metadata.get("caviar.format")
         if version != str(FORMAT):

@@ -55,6 +55,10 @@ _GREATEST = {
 """No value of these columns is greater than this, or less than 0."""
 
 
+THREADS_BYTES = 2**20
+"""From so many bytes on, a file is read and written by several of Arrow's threads; less is done before they wake."""
+
+
 def in_arrow(data: bytes | memoryview) -> pa.Buffer:
     """A copy of what was read, in memory of Arrow's own.
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
@@ -27,6 +28,7 @@ from caviar.execution.heartbeat import AwakeClock
 from caviar.execution.hiring import Hiring
 from caviar.execution.wire import ENDED
 from caviar.messages import Launch, TrialStarted
+from caviar.panda.asking import ask
 from caviar.store.checkpoints import CheckpointFiles
 
 pytestmark = pytest.mark.ray
@@ -117,6 +119,38 @@ def test_a_lost_worker_costs_no_retry(tmp_path: Path) -> None:
     assert trials.attempts.drop(2).eq(1).all(), "what it had in hand went back unstarted"
     assert len(events[events.kind == "worker_lost"]) == 1
     assert len(events[events.kind == "attempt_lost"]) == 1
+
+
+def until_stopped(trial: caviar.Trial) -> None:
+    while True:
+        trial.report(loss=1.0)
+        time.sleep(0.005)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_who_is_rolled_back_keeps_its_place_and_who_is_in_hand_can_be_stopped(tmp_path: Path) -> None:
+    path, begun = tmp_path / "sweep", threading.Event()
+
+    def observe(item: Any) -> None:
+        if isinstance(item, TrialStarted):
+            begun.set()
+
+    many = sweep(until_stopped, trials=4, max_step=None)
+    driver = threading.Thread(target=lambda: many.run(path, caviar.Ray(workers=1), on_event=observe))
+    driver.start()
+    try:
+        assert begun.wait(60)
+        assert ask(path, "stop", trial=1).text == "trial 1 stopped at step 0", "it was in hand, behind trial 0"
+        assert ask(path, "rollback", trial=0, args={"to_step": 3}).text.endswith(
+            "to step 0 (it has no checkpoint at or before step 3: from the beginning)"
+        )
+        assert ask(path, "pause", trial=0).text.startswith("paused at step "), "it trains, and no other"
+    finally:
+        ask(path, "stop")
+        driver.join(60)
+    events = caviar.load(path).events()
+    started = events[events.kind == "trial_started"]
+    assert list(zip(started.trial, started.attempt, strict=True))[:2] == [(0, 0), (0, 1)]
 
 
 @pytest.mark.usefixtures("ray_cluster")

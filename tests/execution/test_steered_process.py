@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from caviar.execution.process import ADJUST, PAUSE, STOP
+from caviar.execution.process import ADJUST, KEEP, PAUSE, STOP, PipeLink
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.execution.wire import APPLIED, ENDED, PAUSED, STARTED, UNPAUSED
+from caviar.messages import Launch
 from tests.execution.test_supervisor import Driver, launches, supervised, wait_until
 
 PAUSE_S = 1.0
@@ -82,6 +84,39 @@ def test_orders_for_an_attempt_that_has_ended_reach_nobody(tmp_path: Path) -> No
         driver.until_ended(2)
     assert {row[3] for row in driver.rows} == {0.1}
     assert not driver.of(APPLIED)
+
+
+def test_the_place_of_a_trial_that_comes_again_is_kept(tmp_path: Path) -> None:
+    with supervised(tmp_path, tells_its_lr, max_step=None) as driver:
+        driver.exchange(launches(0, 1))
+        driver.until(lambda: driver.of(STARTED))
+        driver.exchange((KEEP, 0, 0), (STOP, 0, 0, "rolled back"))
+        driver.until_ended(1)
+        driver.exchange()
+        assert len(driver.of(STARTED)) == 1, "the one in hand waits"
+        driver.exchange(launches(0, attempt=1))
+        driver.until(lambda: len(driver.of(STARTED)) == 2)
+        driver.exchange((STOP, 0, 1, "by hand"))
+        driver.until(lambda: len(driver.of(STARTED)) == 3)
+    assert [entry[2:4] for entry in driver.of(STARTED)] == [(0, 0), (0, 1), (1, 0)]
+
+
+def test_no_place_is_kept_for_a_trial_that_has_ended_or_for_ever(tmp_path: Path) -> None:
+    with supervised(tmp_path, tells_its_lr) as driver:
+        driver.exchange(launches(0))
+        driver.until_ended(1)
+        driver.exchange((KEEP, 0, 0))
+        driver.exchange(launches(1))
+        driver.until_ended(2)
+    ours, theirs = multiprocessing.Pipe()
+    link = PipeLink(ours, theirs, log_mark=b"", job_file="")
+    in_hand = [Launch(trial, 0, {}, 0, None) for trial in (1, 0)]
+    link._in_hand.extend(in_hand)
+    link._kept = 7
+    assert link._first(time.monotonic() + 60) is None
+    assert link._first(time.monotonic() - 1) == in_hand[0]
+    link._kept = 0
+    assert link._first(time.monotonic() - 1) == in_hand[1], "it is there, if late"
 
 
 @pytest.mark.slow

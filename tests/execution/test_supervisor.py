@@ -83,8 +83,8 @@ class Driver:
         return self.of(ENDED)
 
 
-def launches(*trials: int, next_rung: int | None = None) -> tuple[Any, ...]:
-    return (LAUNCH, [(trial, 0, {"lr": 0.1}, trial, next_rung, None) for trial in trials])
+def launches(*trials: int, attempt: int = 0, next_rung: int | None = None) -> tuple[Any, ...]:
+    return (LAUNCH, [(trial, attempt, {"lr": 0.1}, trial, next_rung, None) for trial in trials])
 
 
 @pytest.fixture
