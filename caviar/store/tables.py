@@ -56,7 +56,8 @@ _GREATEST = {
 
 
 THREADS_BYTES = 2**20
-"""From so many bytes on, a file is read and written by several of Arrow's threads; less is done before they wake."""
+"""From so many bytes on, a file is read and written by several of Arrow's threads; less is done before they
+wake."""
 
 
 def in_arrow(data: bytes | memoryview) -> pa.Buffer:
