@@ -48,5 +48,5 @@ def test_a_kind_that_did_not_happen(invoke, finished):
 def test_an_unknown_kind(invoke, finished, kind):
     result = invoke("events", finished, "--kind", kind)
     assert result.exit_code == 2
-    assert f"--kind {kind}: no events are of that kind; there are adjusted, attempt_failed, " in result.stderr
+    assert f"--kind {kind}: no events are of that kind; there are adjusted, adopted, " in result.stderr
     assert result.stderr.count("\n") == 1
