@@ -356,6 +356,11 @@ class Sweep:
             schedule=merged({} if self.schedule is None else self.schedule, watch.table, schedule or {}),
             stop_on_nan=self.stop_on_nan and not watch.handles_non_finite,
         )
+        if alone.checkpoint_every is None and any(getattr(rule, "rollback", False) is True for rule in rules):
+            _log.warning(
+                "rules may roll the run back, and without checkpoint_every that is to the beginning, unless the "
+                "training function saves checkpoints by itself"
+            )
         return alone, watch.hand
 
     def _commission(

@@ -164,6 +164,24 @@ def test_a_change_that_is_refused_leaves_its_rule_out(tmp_path: Path, caplog: py
     assert "rule wrong is left out from now on: what it wanted at step 1 was refused" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("rule", "every", "warned"),
+    [
+        (rules.OnSpike(), None, True),
+        (rules.OnSpike(), 4, False),
+        (rules.OnSpike(rollback=False), None, False),
+        (rules.OnPlateau(), None, False),
+    ],
+)
+def test_going_back_without_checkpoints_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rule: rules.Rule, every: int | None, warned: bool
+) -> None:
+    quiet = {"lr": 0.01, "aux": 0.0}
+    declared = sweep(checkpoint_every=every, max_step=2)
+    declared.panda(tmp_path / "run", caviar.Inline(), params=quiet, rules=[rule], background=False)
+    assert ("without checkpoint_every that is to the beginning" in caplog.text) == warned
+
+
 def test_a_mistake_in_a_rule_is_told_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(caviar.UsageError, match="OnSpike: there is no param 'rate'; there are lr, aux"):
         go(tmp_path / "run", rules.OnSpike(scale={"rate": 0.5}))
