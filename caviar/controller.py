@@ -130,6 +130,7 @@ class Controller:
             Unpaused: self._steered(self.steering.unpaused),
             Brought: self.steering.brought,
             Checkpointed: self._checkpointed,
+            CheckpointLost: self._checkpoint_lost,
             AttemptEnded: self._attempt_ended,
             WorkerLost: self._passed_on,
             ProcessReplaced: self._passed_on,
@@ -302,10 +303,14 @@ class Controller:
         gone = superseded([*saved, here], plan.keep_checkpoints, adjusted=adjusted, minimize=plan.minimize)
         return [self._record(replace(event, superseded=gone))]
 
+    def _checkpoint_lost(self, event: CheckpointLost, now_us: int) -> Output:
+        return [self._record(event)] if event.trial in self.state.active else []
+
     def _attempt_ended(self, event: AttemptEnded, now_us: int) -> Output:
         record = self.state.current(event.trial, event.attempt)
         if record is None:
             return []
+        self.steering.attempt_over(event.trial)
         reason = event.reason
         if self.steering.rolls_back(event.trial) and record.stop_reason is None:
             self._waiting.appendleft(event.trial)
@@ -382,6 +387,8 @@ class Controller:
         if event.command != "stop" and not steers:
             known = ", ".join(("stop", "extend", *COMMANDS))
             refusal = f"unknown command {event.command!r:.60}: this driver knows {known}"
+        elif event.command == "stop" and self._stopped(trial):  # a driver that went had carried it out
+            return [event, self._answer(event.id, f"trial {trial} is stopped", now_us)]
         elif self.state.ended:
             refusal = "the sweep has ended"
         elif steers and trial is None:
@@ -405,6 +412,10 @@ class Controller:
             return [event, *self._stop_all(reason, now_us)]
         ordered = self._record(StopOrdered(now_us, trial, reason))
         return [event, ordered, *self._stop_one(self.state.active[trial], now_us)]
+
+    def _stopped(self, trial: int | None) -> bool:
+        known = trial is not None and 0 <= trial < self.state.sampled
+        return known and self.state.state_of(cast(int, trial)) is TrialState.STOPPED
 
     def _knows(self, command: str) -> bool:
         """Whether it was answered or is under way: doubled, it is dropped."""

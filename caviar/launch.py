@@ -175,8 +175,7 @@ def _recall(
     state = history.state
     metrics = reader.reports_of(state.active)
     if commission.hand is not None:
-        seen_so_far = metrics if follow is None else reader.reports_of({*state.active, follow})
-        commission.hand.recall(seen_so_far, events)
+        commission.hand.recall(reader.reports_of({*state.active, 0}), events)  # it may have ended, and train on
     extension = _extension(commission, how, change, state=state)
     first = state.sampled if change.new_stage else state.stage_first
     check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
@@ -286,6 +285,7 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,
         hand=commission.hand,
+        one_trial=declaration.get("panda") is not None,
         interrupt=commission.interrupt,
     )
 

@@ -25,6 +25,7 @@ from caviar.errors import CaviarError, FencedError
 from caviar.execution.contract import Arrivals, Executor
 from caviar.messages import (
     Checkpointed,
+    CheckpointLost,
     Command,
     CommandAnswered,
     CommandReceived,
@@ -42,7 +43,7 @@ from caviar.messages import (
     SweepEnded,
     TrialReopened,
 )
-from caviar.trial import Params
+from caviar.trial import ORIGIN, Params, Saved
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Checkpoints(Protocol):
     """What the runner needs of the store's checkpoints."""
 
     def discard(self, trial: int, checkpoint: tuple[int, int]) -> None: ...
+    def damage(self, trial: int, checkpoint: tuple[int, int]) -> str | None: ...
 
 
 class Hand(Protocol):
@@ -98,11 +100,13 @@ class Runner:
         on_event: Observer | None = None,
         hand: Hand | None = None,
         interrupt: threading.Event | None = None,
+        one_trial: bool = False,
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
         what the record says of completed trials that could train on. ``bring``: brings what is to be adopted, on
         any thread, and raises nothing. ``time_budget_s``: over all drivers.
-        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals."""
+        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals.
+        ``one_trial``: it is a live run, which has no more."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
@@ -118,6 +122,7 @@ class Runner:
         """How many deliveries are being taken, each from within the one before."""
         self._inbox_at = 0.0
         self._hand = hand
+        self._one_trial = one_trial
         self._interrupt = interrupt or threading.Event()
         self._draining = False
 
@@ -189,6 +194,9 @@ class Runner:
                     self._handle(RoomOffered(room), self._executor.now_us())
             self._executor.poll(POLL_S)
             self._turn()
+        for command in self._inbox.take():  # nobody will come to them after this
+            if command.command != "adopt":  # which waits for whoever goes on with the run
+                self._obey(command)
 
     def _turn(self) -> None:
         """What is due between two events: an interrupt, commands, the time budget, a commit."""
@@ -219,9 +227,35 @@ class Runner:
             return
         if command.command == "extend":
             event = self._read_for(command)
+        self._check_way_back(command)
         self._handle(event, self._executor.now_us())
 
+    def _check_way_back(self, command: CommandReceived) -> None:
+        """Before a trial is rolled back: a checkpoint that cannot be gone on from is lost, and there may be one
+        before it."""
+        to_step, trial = command.args.get("to_step"), command.trial or 0
+        record = self._controller.state.active.get(trial)
+        if command.command != "rollback" or record is None or type(to_step) is not int:
+            return
+        for saved in reversed([one for one in record.checkpoints if one.step <= to_step]):
+            if saved.attempt == ORIGIN or (damage := self._damage(trial, saved)) is None:
+                return
+            _log.warning("trial %d cannot be rolled back to step %d: %s", trial, saved.step, damage)
+            now_us = self._executor.now_us()
+            self._handle(CheckpointLost(now_us, trial, saved.attempt, saved.step, damage), now_us)
+
+    def _damage(self, trial: int, saved: Saved) -> str | None:
+        if self._checkpoints is None:
+            return None
+        try:
+            return self._checkpoints.damage(trial, (saved.attempt, saved.step))
+        except OSError:  # which cannot be told now: the attempt will see
+            return None
+
     def _read_for(self, command: CommandReceived) -> ExtensionRequested:
+        if self._one_trial and command.args.get("trials"):
+            told = "is a live run, of one trial: it can be extended by steps alone"
+            return ExtensionRequested(command, unreadable=told)
         if command.args.get("max_step") is None:
             return ExtensionRequested(command)
         try:
@@ -246,11 +280,14 @@ class Runner:
     def _ask(self, hand: Hand, event: RungReached) -> None:
         """Let rules look at a trial that waits for it, and do what they want before it goes on."""
         record = self._controller.state.current(event.trial, event.attempt)
-        if record is None or record.stop_reason is not None or self._controller.steering.rolls_back(event.trial):
+        if event.trial != 0 or record is None or record.stop_reason is not None:
+            return
+        if self._controller.steering.rolls_back(event.trial):
             return  # what it reports here leads nowhere
-        params, _ = self._controller.state.params_at(record, event.step)
+        params = self._controller.steering.params_for(record, event.step)
         for command in hand.judge(event, params):
             now_us = self._executor.now_us()
+            self._check_way_back(command)
             self._handle(Ruled(replace(command, time_us=now_us), event.step), now_us)
 
     def _handle(self, event: Event, now_us: int) -> None:

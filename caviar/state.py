@@ -345,7 +345,8 @@ class SweepState:
     def _checkpoint_lost(self, event: CheckpointLost) -> None:
         record = self.active[event.trial]
         main_line.fold(record, event)
-        record.step = record.checkpoint[1] if record.checkpoint else 0
+        if record.state is TrialState.PENDING:  # else it trains, and went on from another
+            record.step = record.checkpoint[1] if record.checkpoint else 0
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
         record = self.active[event.trial]

@@ -166,6 +166,19 @@ class Steering:
         if self._state.current(trial, attempt) is not None:
             self._reached[trial] = step
 
+    def params_for(self, trial: TrialRecord, step: int) -> dict[str, Any]:
+        """The params that rules go by at a report of this step: those that it was trained with, and what has been
+        asked for and comes before anything that a rule asks for now."""
+        params = dict(self._state.params_at(trial, step)[0])
+        asked = self._open.get(trial.trial)
+        for wanted in () if asked is None else asked.adjustments.values():
+            params.update(wanted.new)
+        return params
+
+    def attempt_over(self, trial: int) -> None:
+        """An attempt has ended: how far it came says nothing of the next one."""
+        self._reached.pop(trial, None)
+
     def has(self, command: str) -> bool:
         """Whether this command is under way."""
         return any(command in asked.ids() for asked in self._open.values())
@@ -330,6 +343,7 @@ class Steering:
     def _go_back(self, trial: TrialRecord, way_back: _WayBack, *, from_step: int, now_us: int) -> Output:
         asked = self._open[trial.trial]
         left, asked.adjustments, asked.way_back = asked.adjustments, way_back.adjustments, None
+        self._reached.pop(trial.trial, None)
         checkpoint, step = self._target(trial, way_back.to_step)
         try:
             new = self._changes_at(trial, step, way_back)
@@ -379,7 +393,12 @@ class Steering:
 
     def keeps(self, trial: int, saved: Saved) -> bool:
         """Whether nothing supersedes this checkpoint."""
-        return saved.attempt == ORIGIN or saved[:2] in self._kept.get(trial, ())
+        if saved.attempt == ORIGIN or saved[:2] in self._kept.get(trial, ()):
+            return True
+        asked, record = self._open.get(trial), self._state.active.get(trial)
+        if asked is None or asked.way_back is None or record is None:
+            return False
+        return self._target(record, asked.way_back.to_step) == saved[:2]
 
     # --- adoptions -----------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.origin import Origin
 from caviar.runner import Observer
 from caviar.samplers import RandomSampler
-from caviar.samplers.base import Sampler
+from caviar.samplers.base import Sampler, trial_seed, trial_seeds
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.schedulers.by_hand import ByHand
@@ -42,6 +42,7 @@ from caviar.trial import MAX_TRIALS
 if TYPE_CHECKING:
     from caviar.panda.live_run import LiveRun
     from caviar.panda.rule_hand import RuleHand
+    from caviar.panda.schedule import RunSchedule
 
 _log = logging.getLogger(__name__)
 
@@ -281,12 +282,14 @@ class Sweep:
         false, once it has ended. ``extend_to``: with ``resume``, train on up to this step, beyond the run's
         max_step, also where it has ended and has a checkpoint. The rest is as in `run`."""
         from caviar.panda.driver import Driver
-        from caviar.panda.live_run import LiveRun
+        from caviar.panda.live_run import LiveRun, attempts_begun
         from caviar.panda.schedule import RunSchedule
+        from caviar.store.reader import Reader
 
-        if isinstance(schedule, RunSchedule):
-            params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
         declared = self._as_in(path) if resume else self
+        if isinstance(schedule, RunSchedule):
+            declared = declared._repeating(schedule)
+            params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
         alone, hand = declared._alone(params or {}, rules, schedule, checkpoint_every, max_step)
         commission = alone._commission(path, executor, on_event, source)
         told = {"rules": [] if hand is None else hand.declared()}
@@ -309,10 +312,23 @@ class Sweep:
             lambda own: drive(dataclasses.replace(commission, on_event=own.observe, interrupt=own.interrupt)),
             on_event=on_event,
         )
+        there = resume and commission.folder.exists()
+        before = attempts_begun(Reader(commission.folder.path, metrics=False)) if there else 0
         driver.begin()
         run = LiveRun(commission.folder.path, driver=driver, sweep=self)
-        run.until_recorded()
+        run.until_recorded(beyond=before)
         return run
+
+    def _repeating(self, schedule: RunSchedule) -> Sweep:
+        """This Sweep as it repeats a run."""
+        own = trial_seed(trial_seeds(self.seed, 0)) if self.origin is None else self.origin.seed
+        if schedule.seed not in (None, own):
+            raise UsageError(
+                f"Sweep.panda(schedule=...): that run's trial had the seed {schedule.seed}, and this one would "
+                f"have {own}: give the Sweep that run's seed; one of several trials of a sweep cannot be repeated"
+            )
+        kept = self.stop_on_nan if schedule.stop_on_nan is None else schedule.stop_on_nan
+        return self.but(schedule=None, stop_on_nan=kept)
 
     def _alone(
         self,
@@ -351,7 +367,7 @@ class Sweep:
             sampler=RandomSampler(),
             scheduler=RunAll() if watch.hand is None else ByHand(watch.hand.every),
             max_step=steps,
-            checkpoint_every=checkpoint_every or self.checkpoint_every,
+            checkpoint_every=self.checkpoint_every if checkpoint_every is None else checkpoint_every,
             keep_checkpoints="landmarks",
             schedule=merged({} if self.schedule is None else self.schedule, watch.table, schedule or {}),
             stop_on_nan=self.stop_on_nan and not watch.handles_non_finite,
@@ -421,6 +437,7 @@ class Sweep:
             minimize=self.mode == "min",
             max_step=self.max_step,
             stop_on_nan=self.stop_on_nan,
+            judged_at_end=isinstance(self.scheduler, ByHand),
             checkpoint_every=self.checkpoint_every,
             resources=self.resources,
             files=files,

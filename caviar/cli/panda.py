@@ -149,6 +149,8 @@ def replay(
 
     sweep, source = declared(folder, target, changes)
     run = attach(folder)
+    if (trials := run.result().declaration["trials"]) != 1:
+        raise UsageError(f"{folder}: is a sweep of {trials} trials; what can be repeated is a live run")
     schedule = run.schedule()
     if not schedule.last_step:
         raise UsageError(f"{folder}: has not reported a step yet, so there is nothing to repeat")

@@ -54,6 +54,8 @@ class Job:
     max_step: int | None
     """The step at which a trial is complete, unless its launch says otherwise."""
     stop_on_nan: bool
+    judged_at_end: bool = False
+    """Whether a trial is judged at its max_step too."""
     checkpoint_every: int | None
     resources: Resources
     files: TrialFiles

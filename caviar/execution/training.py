@@ -88,6 +88,7 @@ class Trial:
         "_ending",
         "_halted",
         "_job",
+        "_judged_until",
         "_launch",
         "_link",
         "_loop_step",
@@ -120,6 +121,8 @@ class Trial:
         self._shared = shared
         limit = job.max_step if launch.max_step is None else launch.max_step
         self._max_step = LAST_STEP if limit is None else limit
+        self._judged_until = self._max_step + 1 if job.judged_at_end else self._max_step
+        """A scheduler has nothing left to decide at max_step; rules may go back."""
         self._minimize = job.minimize
         self._values = dict(launch.params)
         self._params: Mapping[str, Any] = MappingProxyType(self._values)
@@ -264,7 +267,7 @@ class Trial:
                     self._best, self._best_step = value, step
             elif self._job.stop_on_nan:
                 self._end("stopped", "diverged")
-            if step >= self._next_rung and step < self._max_step:  # at max_step nothing is left to decide
+            if step >= self._next_rung and step < self._judged_until:
                 self._ask(step, value)
         if not self._seq & 4095:
             self._link.breathe()

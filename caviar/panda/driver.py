@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from caviar.errors import CaviarError
 from caviar.messages import Recorded, Reports, SweepEnded, TrialEnded, TrialStarted
 from caviar.runner import Observer
+
+_log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 """How often whoever waits looks up, so that Ctrl-C reaches it."""
@@ -26,6 +29,8 @@ class Driver:
         self._observer = on_event
         self._begun = threading.Event()
         self._failure: BaseException | None = None
+        self._told = False
+        """Whether that was raised to anybody."""
         self.interrupt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="caviar-live-run", daemon=True)
 
@@ -36,8 +41,12 @@ class Driver:
         if at_exit is not None:
             at_exit(self._at_exit)
         self._thread.start()
-        while not self._begun.wait(_LOOK_S):
-            pass
+        try:
+            while not self._begun.wait(_LOOK_S):
+                pass
+        except KeyboardInterrupt:
+            self._let_go()
+            raise
         if self._failure is not None:
             self._raise()
 
@@ -45,8 +54,13 @@ class Driver:
         """See what happens in the run."""
         if isinstance(item, TrialStarted | TrialEnded | SweepEnded):
             self._begun.set()
-        if self._observer is not None:
+        if self._observer is None:
+            return
+        try:
             self._observer(item)
+        except Exception:  # noqa: BLE001 - caught here, as the run has to be seen all the same
+            _log.exception("on_event raised, and is called no more")
+            self._observer = None
 
     @property
     def alive(self) -> bool:
@@ -64,14 +78,17 @@ class Driver:
                 self._thread.join(pause_s)
                 left_s = None if left_s is None else left_s - pause_s
         except KeyboardInterrupt:
-            self.interrupt.set()
-            self._thread.join()
+            self._let_go()
             raise
         if self._thread.is_alive():
             return False
         if self._failure is not None:
             self._raise()
         return True
+
+    def _let_go(self) -> None:
+        self.interrupt.set()
+        self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -82,14 +99,17 @@ class Driver:
             self._begun.set()
 
     def _raise(self) -> None:
-        failure, self._failure = self._failure, None
+        failure = self._failure
         assert failure is not None
+        self._told = True
         if isinstance(failure, KeyboardInterrupt):
             raise CaviarError("the run was interrupted; caviar resume goes on with it") from None
         raise failure
 
     def _at_exit(self) -> None:
+        told = self._told
         try:
             self.wait()
-        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - it is too late to raise it
-            return
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - it is too late to raise it
+            if not told:
+                _log.error("the live run has ended: %s", error)

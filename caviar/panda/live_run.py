@@ -23,7 +23,7 @@ from caviar.runner import Observer
 from caviar.store.inbox import post
 from caviar.store.place import Place, place
 from caviar.store.reader import Reader
-from caviar.trial import Params
+from caviar.trial import Params, TrialState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from caviar.execution.contract import Executor
 
 _LOOK_S = 0.2
+ENDS = frozenset(state.value for state in TrialState if state.final)
 _RECORD_S = 0.02
 
 
@@ -147,7 +148,10 @@ class LiveRun:
     def schedule(self) -> RunSchedule:
         """The params by step that led to now: `RunSchedule` says how to repeat the run."""
         story, step = self._story(), self.step
-        return RunSchedule(story.until(step), seed=story.seed, last_step=step)
+        stop_on_nan = self.result().declaration.get("stop_on_nan")
+        return RunSchedule(
+            story.until(step), begins=story.params, seed=story.seed, last_step=step, stop_on_nan=stop_on_nan
+        )
 
     # --- what is done to it ------------------------------------------------------------------------------
 
@@ -258,7 +262,7 @@ class LiveRun:
         self._ask("stop", {}, timeout_s=timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> Result:
-        """Wait for its end, for at most ``timeout_s``, and return what it came to.
+        """Wait for its end, for at most ``timeout_s``, and return what it came to: its sweep's result.
 
         In the process that started it, what ended it in error is raised, and a Ctrl-C lets go of it in good
         order: everything is committed, and ``caviar resume`` goes on with it. From another process,
@@ -269,15 +273,19 @@ class LiveRun:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         reader = Reader(self.path, metrics=False)
         while (state := reader.state()) == "running" and (deadline is None or time.monotonic() < deadline):
+            if self.status in ENDS:
+                break
             time.sleep(_LOOK_S)
         if state == "interrupted":
             raise CaviarError(f"{self.path}: its driver is gone; caviar resume {self.path} goes on with it")
         return self.result()
 
-    def until_recorded(self) -> None:
-        """Return once its beginning is committed, so that other processes see it too."""
+    def until_recorded(self, *, beyond: int = 0) -> None:
+        """Return once its beginning is committed, so that other processes see it too. ``beyond``: how many
+        attempts had begun before."""
         reader = Reader(self.path, metrics=False)
-        while not pc.any(pc.equal(reader.refresh().events.column("kind"), TrialStarted.kind)).as_py():
+        begun = 0
+        while (begun := begun + attempts_begun(reader)) <= beyond:
             if self._driver is None or self._driver.wait(_RECORD_S):
                 return
 
@@ -297,6 +305,12 @@ class LiveRun:
         if self.trial not in trials.index:
             return {"status": "pending", "steps": 0}[column]
         return trials.loc[self.trial, column]
+
+
+def attempts_begun(reader: Reader) -> int:
+    """How many attempts of trials have begun since ``reader`` last looked, as far as that is committed."""
+    kinds = reader.refresh().events.column("kind")
+    return int(pc.sum(pc.equal(kinds, TrialStarted.kind)).as_py() or 0)
 
 
 def attach(path: str | Path, *, trial: int = 0) -> LiveRun:

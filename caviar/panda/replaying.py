@@ -26,9 +26,12 @@ def compare(run: LiveRun, repeated: LiveRun) -> Difference | None:
     None: there is none, and none of them is shorter. Two NaNs are the same."""
     first, second = (each.curves(tidy=True).astype({"metric": "str"}) for each in (run, repeated))
     keys = ["step", "metric"]
-    both = first[[*keys, "value"]].merge(second[[*keys, "value"]], on=keys, how="outer", suffixes=("", "_again"))
+    both = first[[*keys, "value"]].merge(
+        second[[*keys, "value"]], on=keys, how="outer", suffixes=("", "_again"), indicator="there"
+    )
     values, again = both["value"].to_numpy(), both["value_again"].to_numpy()
-    differ = np.flatnonzero(~((values == again) | (np.isnan(values) & np.isnan(again))))
+    equal = (values == again) | (np.isnan(values) & np.isnan(again))
+    differ = np.flatnonzero(~(equal & (both["there"] == "both").to_numpy()))
     if not len(differ):
         return None
     row = both.iloc[int(differ[both["step"].to_numpy()[differ].argmin()])]

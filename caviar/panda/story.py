@@ -63,7 +63,9 @@ def read_story(events: pa.Table, trial: int, *, declaration: Mapping[str, Any], 
             case Adjusted():
                 adjustments = with_adjustment(adjustments, event.step, event.new)
                 left |= {
-                    n for n, one in enumerate(made) if one.step > event.step and one.new.keys() <= event.new.keys()
+                    n
+                    for n, one in enumerate(made)
+                    if one.step >= event.step and one.new.keys() <= event.new.keys()
                 }
                 made.append(event)
             case RolledBack():

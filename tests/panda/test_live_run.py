@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def run(tmp_path: Path) -> Iterator[LiveRun]:
     yield run
     if run.status in ("running", "paused"):
         run.stop()
-    run.wait()
+    with suppress(CaviarError):  # where a test has interrupted it, that is told again
+        run.wait()
 
 
 def begin(path: Path, **changes: Any) -> LiveRun:

@@ -82,4 +82,4 @@ def test_what_a_rule_set_is_dropped_by_a_roll_back_and_it_is_asked_again(tmp_pat
         "rolled back from step 8 to step 6",
         "applied at step 9: lr 0.1 -> 0.3",
     ]
-    assert run.asked == [*range(1, 9), *range(7, 20)]
+    assert run.asked == [*range(1, 9), *range(7, 21)]
