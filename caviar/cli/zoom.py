@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--margin",
     type=float,
-    default=0.1,
+    default=0.15,
     show_default=True,
     help="At least so much of a new range is added at either end.",
 )
