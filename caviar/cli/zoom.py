@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,10 @@ import click
 from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
+from caviar.space import Constant
 
 if TYPE_CHECKING:
+    from caviar.space import Parameter
     from caviar.space.narrowed import NarrowedSpace
 
 
@@ -49,14 +52,18 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
     if all(change.kind == "kept" for change in space.changes):
         return [f"Nothing to narrow yet. More trials tell more: caviar extend {folder} --trials N"]
     params = [f"    {name}={_code(parameter)}," for name, parameter in space.items()]
+    if not all(map(str.isidentifier, space)):
+        params = [f"    {json.dumps(name)}: {_code(parameter)}," for name, parameter in space.items()]
+        params = ["  {", *params, "  }"]
     return [
-        f"The new space is {figures.percent(space.share)} of the old one. To go on with it, write it in",
-        "your file,",
+        f"The new space is {figures.percent(space.share)} of the old one. To go on with it, write in your file",
         *["", "space = caviar.Space(", *params, ")", ""],
         f"and run: caviar extend {folder} --trials N --allow-change",
     ]
 
 
-def _code(parameter: object) -> str:
-    text = repr(parameter)
-    return text.removeprefix("Constant(").removesuffix(")") if text.startswith("Constant(") else f"caviar.{text}"
+def _code(parameter: Parameter) -> str:
+    """The param as one writes it."""
+    if isinstance(parameter, Constant):
+        return repr(parameter.value)
+    return "caviar." + repr(parameter).replace(", scale='linear'", "")

@@ -136,14 +136,14 @@ class Narrowing:
         there = [row for row, params in enumerate(self._params) if name in params]
         values = [self._params[row][name] for row in there]
         score, stage = self._score[there], self._stage[there]
-        order = sorted(range(len(there)), key=lambda row: (stage[row], score[row], repr(values[row])))
+        order = np.lexsort((np.array(list(map(repr, values)), np.str_), score, stage))
         score, stage = score[order], stage[order]
         best = np.zeros(len(order), bool)
         if len(order):
             count = max(MIN_BEST, math.ceil(self._top * len(order)))
             cut = np.sort(score)[min(count, len(order)) - 1]
             best = (score <= cut) & np.isfinite(score)
-        return Rows([values[row] for row in order], score, stage, best)
+        return Rows([values[row] for row in order.tolist()], score, stage, best)
 
     def _change(self, name: str, parameter: Parameter) -> Change:
         if isinstance(parameter, Constant):
@@ -208,7 +208,7 @@ class Narrowing:
         p = self._apart(parameter, rows)
         count = f"the best {rows.best.sum()} of {rows.count} trials"
         if p > SIGNIFICANT:
-            why = f"{count} lie as all do (p = {p:.2g}): no sign that {name} matters"
+            why = f"{count} lie as all do (p = {p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
         new, notes = new_range(parameter, self._ends(name, parameter, rows))
         best = sorted(value for value, is_best in zip(rows.values, rows.best, strict=True) if is_best)
@@ -225,7 +225,7 @@ class Narrowing:
         )
         count = f"the best {rows.best.sum()} of {rows.count} trials"
         if found.p > SIGNIFICANT:
-            why = f"{count} have its values as all do (p = {found.p:.2g}): no sign that {name} matters"
+            why = f"{count} have its values as all do (p = {found.p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
         weights = np.array(parameter.weights or [1.0] * len(parameter.values)) * found.lift
         weights = np.maximum(weights / weights[found.kept].sum(), 1e-3)
@@ -238,18 +238,15 @@ class Narrowing:
             f"{value} {part:.0%} (of all {tried:.0%})"
             for value, part, tried in zip(parameter.values, found.among_best, found.among_all, strict=True)
         )
-        why = (
-            f"of {count} have: {among}"
-            if not gone
-            else f"of {count} none has {', '.join(map(str, gone))}: {among}"
-        )
+        none = f"{', '.join(map(str, gone))} not " if gone else ""
+        why = f"{none}among {count}: {among}"
         kind = "narrowed" if gone else "reweighted"
         return Change(name=name, kind=kind, old=parameter, new=new, why=why)  # type: ignore[arg-type]
 
 
 def _cells(parameter: Float | Int, rows: Rows) -> tuple[Floats, Floats]:
     """From and to which coordinate the value of each trial reaches."""
-    start, end = np.array([parameter.cell(value) for value in rows.values]).T
+    start, end = parameter.cells(rows.values)
     return start, end
 
 
