@@ -27,12 +27,12 @@ from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.origin import Origin
 from caviar.runner import Observer
-from caviar.samplers import RandomSampler
+from caviar.samplers import GridSampler, RandomSampler
 from caviar.samplers.base import Sampler, trial_seed, trial_seeds
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.schedulers.by_hand import ByHand
-from caviar.space import Space
+from caviar.space import NarrowedSpace, Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
@@ -55,7 +55,8 @@ class Sweep:
     trials are judged by, and ``mode``, "min" or "max", which way. ``trials``: how many to sample. ``max_step``:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
-    params that one lacks are sampled. ``retries``: further attempts of a trial after faults of its own.
+    params that one lacks are sampled. ``stages``: from coarse to fine in so many stages, which share the trials
+    evenly: each after the first samples from the space that `Result.zoom` finds then. ``retries``: further attempts of a trial after faults of its own.
     ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
     newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
     while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
@@ -80,6 +81,7 @@ class Sweep:
     resources: Resources = Resources()  # noqa: RUF009
     seed: int = 0
     first: Sequence[Mapping[str, Any]] = ()
+    stages: int = 1
     retries: int = 1
     checkpoint_every: int | None = None
     keep_checkpoints: str = "last"
@@ -134,6 +136,12 @@ class Sweep:
         object.__setattr__(self, "first", tuple(dict(params) for params in self.first))
         few = f"at most as many settings as trials ({self.trials})"
         _need(len(self.first) <= self.trials, "first", list(self.first), few)
+        stages = self.stages
+        good_stages = _whole(stages, 1) and stages <= self.trials
+        _need(good_stages, "stages", stages, f"a whole number from 1 to the number of trials ({self.trials})")
+        once = stages == 1 or not isinstance(self.sampler, GridSampler)
+        _need(once, "stages", stages, "another sampler than GridSampler, which goes through one space")
+        _need(stages == 1 or self.origin is None, "stages", stages, "stages=1 for a fork")
         for params in self.first:
             self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
@@ -193,6 +201,7 @@ class Sweep:
         *,
         trials: int = 0,
         max_step: int | None = None,
+        space: NarrowedSpace | None = None,
         allow_change: bool = False,
         take_over: bool = False,
         on_event: Observer | None = None,
@@ -201,15 +210,24 @@ class Sweep:
         """Go on with a sweep that no driver has in hand, finished or not, and beyond what it had: so many more
         ``trials``, and up to ``max_step``, to which completed trials that have a checkpoint train on too.
 
-        Earlier trials go on to count at the rungs. The rest is as in `run` with ``resume``; with
+        ``space``: what `Result.zoom` found, from which the further trials are sampled, as the next stage. Earlier trials go on to count at the rungs. The rest is as in `run` with ``resume``; with
         ``allow_change`` and another space the further trials are a new stage. (``caviar extend`` also reaches a
         sweep that is running.)
         """
         _need(_whole(trials, 0), "trials", trials, "a whole number of at least 0", of="Sweep.extend")
         good_step = max_step is None or _whole(max_step, 1)
         _need(good_step, "max_step", max_step, "a whole number of at least 1, or None", of="Sweep.extend")
+        narrowed = space is None or (isinstance(space, NarrowedSpace) and trials > 0)
+        _need(
+            narrowed, "space", space, "what Result.zoom returns, with trials to sample from it", of="Sweep.extend"
+        )
         how = Continuation(
-            more_trials=trials, max_step=max_step, allow_change=allow_change, take_over=take_over, source=source
+            more_trials=trials,
+            max_step=max_step,
+            space=space,
+            allow_change=allow_change,
+            take_over=take_over,
+            source=source,
         )
         if not how.extends:
             raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
@@ -245,7 +263,7 @@ class Sweep:
         _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
         begin = held(path, trial=trial, at_step=at_step)
         how: dict[str, Any] = {"vary": vary, "trials": trials, "max_step": max_step, "allow_change": allow_change}
-        return self.but(**forked(begin, self.declaration(""), **how))
+        return self.but(stages=1, **forked(begin, self.declaration(""), **how))
 
     def _as_in(self, path: str | Path) -> Sweep:
         """This Sweep as it is declared in an existing folder, where that is a fork."""
@@ -362,6 +380,7 @@ class Sweep:
         )
         alone = self.but(
             trials=1,
+            stages=1,
             first=[begins_with] if origin is None else (),
             origin=origin,
             sampler=RandomSampler(),
@@ -462,6 +481,7 @@ class Sweep:
             "resources": self.resources.to_dict(),
             "seed": self.seed,
             "first": list(self.first),
+            "stages": self.stages,
             "retries": self.retries,
             "checkpoint_every": self.checkpoint_every,
             "keep_checkpoints": self.keep_checkpoints,

@@ -197,6 +197,12 @@ class Result:
         return Space.from_dict(self.declaration["space"])
 
     @cached_property
+    def stage_spaces(self) -> dict[int, Space]:
+        """The space that each stage was sampled from."""
+        stages, spaces = self._events.fields(self._events.rows("stage_opened"), "stage_opened", "stage", "space")
+        return {stage: Space.from_dict(space) for stage, space in zip(stages, spaces, strict=True)}
+
+    @cached_property
     def params(self) -> list[str]:
         """The names of all params, in the order of the space."""
         from caviar.analysis import frames
