@@ -75,8 +75,16 @@ def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
     return sweep.but(**asked) if asked else sweep
 
 
-def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: bool) -> int:
-    """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status."""
+def conduct(
+    folder: Place,
+    begin: Callable[[], Result],
+    *,
+    as_json: bool,
+    live: bool,
+    summarize: Callable[[Result], int] | None = None,
+) -> int:
+    """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status. ``summarize``:
+    says what was found, in place of the usual summary."""
     from caviar.cli.follow import shown
     from caviar.cli.lines import choose_display
     from caviar.store.layout import SweepFolder
@@ -90,6 +98,8 @@ def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: 
             f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
         )
         return INTERRUPTED
+    if summarize is not None:
+        return summarize(result)
     _summarize(result, as_json=as_json)
     return DONE
 
