@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from caviar.analysis.rechecked import Recheck, Setting
 
 MOST_CHANGES = 8
+UNEVEN = 0.01
+"""Below this, noise that differs between settings is told."""
 
 
 def told(found: Recheck) -> Iterator[str]:
@@ -26,7 +28,8 @@ def told(found: Recheck) -> Iterator[str]:
     yield from _of_others(found)
     yield from _of_fresh(found)
     if found.unfinished:
-        yield f"{found.unfinished} of its trials have not ended: all this is of those that have"
+        why = "" if found.cut_short is None else f", as the recheck was stopped: {found.cut_short}"
+        yield f"{found.unfinished} of its trials have not ended{why}: all this is of those that have"
     yield f"so: {_answer(found)}"
 
 
@@ -73,6 +76,10 @@ def _of_noise(found: Recheck) -> Iterator[str]:
         low, high = found.interval
         text += f"; trial {found.choice.trial} is worth {_number(low)} to {_number(high)} (95%)"
     yield text
+    if found.p_uneven < UNEVEN:
+        sds = [one.sd for one in found.settings if len(one.now) > 1]
+        spread = f"{_number(min(sds))} to {_number(max(sds))}"
+        yield f"  it is not the same for all: sd {spread}; so every p here is rough"
 
 
 def _of_then_and_now(found: Recheck) -> Iterator[str]:
@@ -84,16 +91,17 @@ def _of_then_and_now(found: Recheck) -> Iterator[str]:
         luck = expected_luck(1, found.among) * found.noise_up_to.sd
         yield (
             f"then and now: {choice} is {_number(-better)} worse; the best of {found.among} was chosen for its "
-            f"luck too, and falls back by up to {_number(luck)} on average: by luck and seed noise alone "
-            f"{_most(found.choice.p)}"
+            f"luck too, and falls back by up to {_number(luck)} on average: "
+            f"{_most(found.choice.p, 'luck and seed noise')}"
         )
     else:
-        yield f"then and now: {choice} is {_number(better)} better: by seed noise alone {_most(found.choice.p)}"
+        yield f"then and now: {choice} is {_number(better)} better: {_most(found.choice.p, 'seed noise')}"
     if not math.isnan(found.p_all):
         changes = [found.better(one.change) for one in found.settings if one.up_to]
         mean = sum(changes) / len(changes)
         way = "better" if mean > 0 else "worse"
-        yield f"  all {len(changes)} are {_number(abs(mean))} {way} on average: {_most(found.p_all)}"
+        noise = _most(found.p_all, "luck and seed noise")
+        yield f"  all {len(changes)} are {_number(abs(mean))} {way} on average: {noise}"
 
 
 def _of_others(found: Recheck) -> Iterator[str]:
@@ -162,8 +170,8 @@ def _answer(found: Recheck) -> str:
         case "beaten":
             assert found.rival is not None
             return f"trial {found.rival.trial} is the better choice"
-    lower = found.values in ("worse", "better")
-    return f"the choice holds{f', though all do {found.values} than then' if lower else ''}"
+    moved = found.values in ("worse", "better")
+    return f"the choice holds{f', with {found.values} values than then' if moved else ''}"
 
 
 def _params(params: Mapping[str, Any]) -> str:
@@ -182,10 +190,10 @@ def _exactly(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {_p(p)}"
 
 
-def _most(p: float) -> str:
+def _most(p: float, what: str) -> str:
     if p > 0.5:
-        return "nothing unusual"
-    return "p < 0.001" if p < 0.001 else f"p <= {_p(p)}"
+        return f"nothing unusual for {what}"
+    return f"by {what} alone " + ("p < 0.001" if p < 0.001 else f"p <= {_p(p)}")
 
 
 def as_dict(found: Recheck) -> dict[str, Any]:
@@ -200,6 +208,7 @@ def as_dict(found: Recheck) -> dict[str, Any]:
         "values": found.values,
         "among": found.among,
         "unfinished": found.unfinished,
+        "cut_short": found.cut_short,
         "changes": list(found.changes),
         "noise": {"sd": found.noise.sd, "df": found.noise.df},
         "interval": list(found.interval),
@@ -210,6 +219,7 @@ def as_dict(found: Recheck) -> dict[str, Any]:
             "fresh": None if found.best_fresh is None else found.best_fresh.p,
             "differ": found.p_differ,
             "order": p_order,
+            "uneven": found.p_uneven,
         },
         "tau": tau,
         "settings": [

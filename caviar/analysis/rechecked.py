@@ -58,17 +58,17 @@ class Setting:
     @property
     def mean(self) -> float:
         """Its mean value now; NaN where there is none."""
-        return float(np.mean(self.now)) if self.now else math.nan
+        return retest.mean(self.now)
 
     @property
     def sd(self) -> float:
         """The standard deviation of its values now; NaN where there are fewer than two."""
-        return float(np.std(self.now, ddof=1)) if len(self.now) > 1 else math.nan
+        return retest.pooled([np.array(self.now)]).sd
 
     @property
     def change(self) -> float:
         """By how much its value up to ``steps`` is greater now than then."""
-        return float(np.mean(self.up_to)) - self.then if self.up_to else math.nan
+        return retest.mean(self.up_to) - self.then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,8 @@ class Recheck:
     """Those that have a value."""
     unfinished: int
     """Trials of the recheck that have not ended yet."""
+    cut_short: str | None
+    """Why the recheck ended before all its trials did, for one a fault that repeated; None: it did not."""
     changes: tuple[str, ...]
     """What differs between the two declarations, a line each: code, space, versions."""
     noise: Noise
@@ -199,7 +201,8 @@ class Recheck:
         no explanation. ``fails``: it does not train any more. ``alone``: there is nothing beside it. ``unclear``:
         it has no value yet, or nothing is known of the noise."""
         if not self.choice.now:
-            return "fails" if len(self.choice.troubles) == len(self.choice.trials) else "unclear"
+            over = self.cut_short is not None or len(self.choice.troubles) == len(self.choice.trials)
+            return "fails" if over and self.choice.troubles else "unclear"
         if not self.noise.known:
             return "unclear"
         if self.rival is None and not self.fresh:
@@ -218,6 +221,12 @@ class Recheck:
     def p_differ(self) -> float:
         """So probable is it that the settings' means differ so much now, where all are equally good (F test)."""
         return retest.differ([np.array(one.now) for one in self.settings if one.now])
+
+    @cached_property
+    def p_uneven(self) -> float:
+        """At most so probable is it that one setting's values scatter so much more than the others', where all
+        have the same noise, which all other p assume."""
+        return retest.uneven([np.array(one.now) for one in self.settings])
 
     # --- for others -------------------------------------------------------------------------------------------
 

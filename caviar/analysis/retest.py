@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-NODES = 241
+NODES = 121
 """Of the trapezoidal rule, over smooth functions that vanish at both ends: far more exact than a p is read."""
 DRAWS = 20_000
 CONFIDENCE = 0.95
@@ -41,6 +42,13 @@ class Noise:
         return self.df > 0
 
 
+def mean(values: Sequence[float] | Floats) -> float:
+    """The mean; of equal values exactly their value, so that no rounding is taken for noise. NaN of none."""
+    if not len(values):
+        return math.nan
+    return float(values[0] + np.mean(np.asarray(values, float) - values[0]))
+
+
 def pooled(groups: Sequence[Floats]) -> Noise:
     """The seed noise from the values of several settings, one array each: the root of the mean square within.
     Values have to be finite; arrays with fewer than two add nothing."""
@@ -48,7 +56,7 @@ def pooled(groups: Sequence[Floats]) -> Noise:
     df = sum(len(values) - 1 for values in several)
     if not df:
         return Noise(math.nan, 0)
-    square = sum(float(((values - values.mean()) ** 2).sum()) for values in several)
+    square = sum(float(((values - mean(values)) ** 2).sum()) for values in several)
     return Noise(math.sqrt(square / df), df)
 
 
@@ -60,8 +68,8 @@ def pooled_by_step(curves: Sequence[Floats]) -> list[Noise]:
         finite = np.isfinite(rows)
         count = finite.sum(axis=0)
         kept = np.where(finite, rows, 0.0)
-        mean = kept.sum(axis=0) / np.maximum(count, 1)
-        square = square + (np.where(finite, rows - mean, 0.0) ** 2).sum(axis=0)
+        middle = kept.sum(axis=0) / np.maximum(count, 1)
+        square = square + (np.where(finite, rows - middle, 0.0) ** 2).sum(axis=0)
         df = df + np.maximum(count - 1, 0)
     found = zip(np.atleast_1d(square).tolist(), np.atleast_1d(df).tolist(), strict=True)
     return [Noise(math.sqrt(one / free), free) if free else Noise(math.nan, 0) for one, free in found]
@@ -113,8 +121,10 @@ def rises(difference: float, noise: Noise, *, seeds: int) -> float:
 
 def moves(difference: float, noise: Noise, *, of: int, seeds: int) -> float:
     """Two-sided: the p of a change from then to now, ``difference`` being now less then; twice that of the side
-    that it lies on. Valid for a setting that was chosen as the best of ``of``."""
+    that it lies on. Valid for a setting that was chosen, however, among ``of``. NaN where the noise is unknown."""
     fall = falls(-difference, noise, of=of, seeds=seeds)
+    if math.isnan(fall):
+        return math.nan
     return min(1.0, 2 * min(fall, rises(difference, noise, seeds=seeds)))
 
 
@@ -128,22 +138,22 @@ def all_move(differences: Floats, noise: Noise, *, of: int, seeds: Sequence[int]
     k = len(differences)
     if not noise.known or not k:
         return math.nan
-    mean = float(np.mean(differences))
+    change = mean(differences)
     if noise.sd == 0:
-        return 0.0 if mean else 1.0
-    rng = np.random.default_rng(0)
-    luck = _greatest(k, of, rng).mean(axis=1)
+        return 0.0 if change else 1.0
+    luck = _luck(k, of)
+    rng = np.random.default_rng(1)
     now = rng.standard_normal(DRAWS) * math.sqrt(sum(1 / n for n in seeds)) / k
     scale = np.sqrt(rng.chisquare(noise.df, DRAWS) / noise.df)
-    fall = (1 + int((luck - now >= -mean / noise.sd * scale).sum())) / (1 + DRAWS)
+    fall = (1 + int((luck - now >= -change / noise.sd * scale).sum())) / (1 + DRAWS)
     spread = math.sqrt(1 / k + sum(1 / n for n in seeds) / k**2)
-    return min(1.0, 2 * min(fall, _t_tail(mean / noise.sd / spread, noise.df)))
+    return min(1.0, 2 * min(fall, _t_tail(change / noise.sd / spread, noise.df)))
 
 
 def expected_luck(k: int, of: int) -> float:
     """The mean luck of the ``k`` luckiest of so many trainings, in units of the noise: so far do the k best fall
     back, on average and at most, where they are trained again and nothing has changed."""
-    return float(_greatest(k, of, np.random.default_rng(0)).mean())
+    return float(_luck(k, of).mean())
 
 
 def differ(groups: Sequence[Floats]) -> float:
@@ -156,12 +166,26 @@ def differ(groups: Sequence[Floats]) -> float:
     if len(groups) < 2 or not noise.known:
         return math.nan
     sizes = np.array([len(values) for values in groups])
-    means = np.array([values.mean() for values in groups])
+    means = np.array([mean(values) for values in groups])
     grand = float((sizes * means).sum() / sizes.sum())
     between = float((sizes * (means - grand) ** 2).sum()) / (len(groups) - 1)
     if noise.sd == 0:
         return 0.0 if between > 0 else 1.0
     return float(stats.f.sf(between / noise.sd**2, len(groups) - 1, noise.df))
+
+
+def uneven(groups: Sequence[Floats]) -> float:
+    """The p, at most, that the greatest of several settings' variances stands out so far, where all have the same
+    noise (Cochran's C test, with the degrees of freedom of the smallest group); NaN where there are fewer than
+    two, or nothing varies at all."""
+    from scipy import stats
+
+    variances = [pooled([values]).sd ** 2 for values in groups if len(values) > 1]
+    k, df = len(variances), min((len(values) - 1 for values in groups if len(values) > 1), default=0)
+    if k < 2 or not sum(variances):
+        return math.nan
+    share = max(variances) / sum(variances)
+    return min(1.0, k * float(stats.beta.sf(share, df / 2, (k - 1) * df / 2)))
 
 
 def order_kept(then: Floats, now: Floats) -> tuple[float, float]:
@@ -191,11 +215,11 @@ def parts(then: Floats, now: Floats, noise: Sequence[Noise], *, level: float = 0
     """
     count = np.isfinite(now).sum(axis=0)
     with np.errstate(all="ignore"):
-        mean = np.where(count > 0, np.nansum(np.where(np.isfinite(now), now, 0.0), axis=0) / count, np.nan)
+        middle = np.where(np.isfinite(now), now, 0.0).sum(axis=0) / count
         sd = np.array([one.sd for one in noise])
-        ratio = np.abs(mean - then) / (sd * np.sqrt(1 + 1 / count))
+        ratio = np.abs(middle - then) / (sd * np.sqrt(1 + 1 / count))
     limits = {df: _t_limit(level, df) for df in {one.df for one in noise}}
-    outside = np.isfinite(mean) & np.isfinite(then) & (ratio > [limits[one.df] for one in noise])
+    outside = np.isfinite(middle) & np.isfinite(then) & (ratio > [limits[one.df] for one in noise])
     if not len(outside) or not outside[-1]:
         return None
     inside = np.flatnonzero(~outside)
@@ -214,14 +238,15 @@ def _t_tail(ratio: float, df: int) -> float:
     return float(stats.t.sf(ratio, df))
 
 
-def _greatest(k: int, of: int, rng: np.random.Generator) -> Floats:
-    """The ``k`` greatest of so many standard normal draws, (DRAWS, k), without drawing them all: ``-log`` of
+@lru_cache(maxsize=2)
+def _luck(k: int, of: int) -> Floats:
+    """Draws of the mean of the ``k`` greatest of so many standard normals, without drawing them all: ``-log`` of
     uniforms has spacings that are exponential (Rényi, "On the theory of order statistics", 1953)."""
     from scipy import special
 
-    spacings = rng.standard_exponential((DRAWS, k)) / (of - np.arange(k))
+    spacings = np.random.default_rng(0).standard_exponential((DRAWS, k)) / (of - np.arange(k))
     above: Floats = -np.expm1(-np.cumsum(spacings, axis=1))
-    found: Floats = -special.ndtri(above)
+    found: Floats = -special.ndtri(above).mean(axis=1)
     return found
 
 
@@ -233,7 +258,7 @@ def _tail(excess: float, spreads: Floats, counts: npt.NDArray[np.int64], *, own:
     other = np.linspace(-9.0, 9.0, NODES)
     of_other = np.exp(-(other**2) / 2)
     # on the scale of logarithms both ends vanish smoothly, with few degrees of freedom too
-    low, high = stats.chi2.ppf(1e-15, df), stats.chi2.isf(1e-15, df)
+    low, high = stats.chi2.ppf(1e-13, df), stats.chi2.isf(1e-13, df)
     log_square = np.linspace(math.log(low), math.log(high), NODES)
     log_density = stats.chi2.logpdf(np.exp(log_square), df) + log_square
     of_scale = np.exp(log_density - log_density.max())

@@ -51,6 +51,7 @@ def compare(then: Result, now: Result) -> Recheck:
             for trial, value in values.items()
         ),
         unfinished=both.unfinished,
+        cut_short=None if now.ended == "done" else now.ended,
         changes=tuple(changes(then, now)),
         noise=noise,
         noise_up_to=retest.pooled([np.array(one.up_to) for one in settings]),
@@ -117,7 +118,7 @@ class _Curves:
         found = []
         for trial, several in self._pairs.items():
             then, values = recorded.get(trial, math.nan), up_to[trial]
-            change = (float(np.mean(values)) - then) * (1 if self._now.maximize else -1) if values else math.nan
+            change = (retest.mean(values) - then) * (1 if self._now.maximize else -1)
             found.append(
                 Setting(
                     trial=trial,

@@ -82,6 +82,7 @@ def conduct(
     as_json: bool,
     live: bool,
     summarize: Callable[[Result], int] | None = None,
+    go_on: str | None = None,
 ) -> int:
     """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status. ``summarize``:
     says what was found, in place of the usual summary."""
@@ -93,7 +94,7 @@ def conduct(
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
-        so_far = f"everything so far is in {folder}; go on with: caviar resume {folder}"
+        so_far = f"everything so far is in {folder}; go on with: {go_on or f'caviar resume {folder}'}"
         click.echo(
             f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
         )
@@ -135,6 +136,8 @@ def _summarize(result: Result, *, as_json: bool) -> None:
             f"{saved.steps_without:,}"
         )
     click.echo(f"everything is in {result.path}")
+    if (again := result.declaration.get("recheck")) is not None:
+        click.echo(f"what that means: caviar recheck {again['path']} --out {result.path}")
 
 
 def _summarize_run(result: Result) -> None:

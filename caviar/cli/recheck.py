@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caviar.cli.app import DONE, debug_option, folder_argument
+from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import choose_executor, conduct, conduct_options
 from caviar.cli.table import print_json
 from caviar.errors import UsageError
@@ -96,7 +96,7 @@ def recheck(
 
         sweep, source = declared(str(there), target, changes)
         begin = functools.partial(sweep.run, there, chosen_executor, resume=True, source=source)
-        return conduct(there, begin, as_json=as_json, live=live, summarize=tell)
+        return conduct(there, begin, as_json=as_json, live=live, summarize=tell, go_on=_going_on(then, there))
     if top is not None and trials:
         raise UsageError("--top and --trial: give one of them")
     from caviar.cli.resume import declared
@@ -124,7 +124,12 @@ def recheck(
         as_json=as_json,
         live=live,
         summarize=functools.partial(_tell, then, as_json=as_json),
+        go_on=_going_on(then, into),
     )
+
+
+def _going_on(then: Result, into: Place) -> str:
+    return f"caviar recheck {then.path} --out {into} --resume"
 
 
 def _announce(chosen: Retest, into: Place, *, as_json: bool) -> None:
@@ -151,13 +156,14 @@ def _tell(then: Result, now: Result, *, as_json: bool) -> int:
     from caviar.analysis.then_and_now import compare
 
     found = compare(then, now)
+    status = FAILED if found.outcome == "fails" and not found.fresh else DONE
     if as_json:
         print_json(found.to_dict())
-        return DONE
+        return status
     click.echo(str(found))
-    if now.status != "finished":
-        way = f"caviar recheck {then.path} --out {now.path} --resume"
-        click.echo(f"{now.path} is {now.status}" + ("" if now.status == "running" else f"; go on with: {way}"))
+    again = f"caviar recheck {then.path} --out {now.path}"
+    if now.status == "interrupted":
+        click.echo(f"{now.path} was interrupted; go on with: {_going_on(then, now.path)}")
     else:
-        click.echo(f"everything is in {now.path}; this again: caviar recheck {then.path} --out {now.path}")
-    return DONE
+        click.echo(f"everything is in {now.path}; this again: {again}")
+    return status

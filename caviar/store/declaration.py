@@ -53,25 +53,21 @@ _OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _is_recheck(value: object) -> bool:
-    """Whether it says of which trials of another sweep these are further trainings."""
+    """Whether it says which trials of another sweep are trained again, by which trials."""
     if not isinstance(value, dict) or value.keys() != {"path", "created_us", "trials", "of"}:
         return False
     pairs = value["trials"]
-    again = (
-        isinstance(pairs, list)
-        and bool(pairs)
-        and all(
-            isinstance(pair, list) and len(pair) == 2 and _is_trial(pair[0]) and _is_list(pair[1], int)
-            for pair in pairs
-        )
-    )
-    numbers = [one for _, several in pairs for one in several] if again else []
-    distinct = len({pair[0] for pair in pairs}) == len(pairs) if again else False
+    if not (
+        isinstance(pairs, list) and pairs and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    ):
+        return False
+    if not all(_is_trial(trial) and isinstance(again, list) and again for trial, again in pairs):
+        return False
+    numbers = [one for _, again in pairs for one in again]
     return (
-        again
-        and distinct
-        and all(map(_is_trial, numbers))
+        all(map(_is_trial, numbers))
         and len(set(numbers)) == len(numbers)
+        and len({trial for trial, _ in pairs}) == len(pairs)
         and _is_text(value["path"])
         and is_whole(value["created_us"], most=2**57)
         and is_whole(value["of"], least=len(pairs), most=MAX_TRIALS)
