@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from caviar.execution import inline
 from caviar.messages import Launch
 from caviar.recheck import last_path, next_path, retest
 from caviar.store import inbox
+from caviar.store.declaration import declared_mistake
 
 SPACE = caviar.Space(lr=caviar.Float(1e-4, 1.0, scale="log"), kind=caviar.Choice(["a", "b"]), epsilon=1e-8)
 SD = 0.002
@@ -416,6 +418,53 @@ def test_a_sweep_that_went_further_is_trained_as_far(tmp_path: Path) -> None:
     assert found.changes == ()
 
 
+def test_one_trial_alone(tmp_path: Path) -> None:
+    sweep(trials=1).run(tmp_path / "one", caviar.Inline())
+    found = sweep(trials=1).recheck(tmp_path / "one", caviar.Inline(), fresh=1)
+    assert found.outcome in ("holds", "beaten"), "of two one is the better: that tells of no change"
+    assert found.among == 1
+    assert "luck" not in str(found).partition("so:")[0].replace("luck and", "")
+    assert str(found).count("then and now: trial 0 is") == 1
+
+
+def test_one_that_was_cut_off_is_rechecked_as_it_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def stops(event: object) -> None:
+        if type(event).__name__ == "TrialEnded" and event.trial == 7:  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(scheduler=caviar.RunAll()).run(tmp_path / "cut", caviar.Inline(), on_event=stops)
+    found = sweep().recheck(tmp_path / "cut", caviar.Inline(), top=2, fresh=1)
+    assert "cut is interrupted: the best so far of those that have ended are taken" in caplog.text
+    assert found.among == 8
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"path": "x", "created_us": 1, "trials": [], "of": 1},
+        {"path": "", "created_us": 1, "trials": [[0, [0]]], "of": 1},
+        {"path": "x", "created_us": "1", "trials": [[0, [0]]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, [0]]], "of": 0},
+        {"path": "x", "created_us": 1, "trials": [[0, []]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, 0]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, [0, 0]]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, [0]], [0, [1]]], "of": 2},
+        {"path": "x", "created_us": 1, "trials": [[0, [-1]]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[True, [2**40]]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, ["0"]]], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [0], "of": 1},
+        {"path": "x", "created_us": 1, "trials": [[0, [0]]]},
+    ],
+)
+def test_what_a_stranger_may_have_written_is_checked(wrong: Any) -> None:
+    good = {"path": "x", "created_us": 1, "trials": [[41, [0, 2]], [7, [1, 3]]], "of": 60}
+    assert declared_mistake({"recheck": good}) is None
+    assert declared_mistake({"recheck": None}) is None
+    assert (declared_mistake({"recheck": wrong}) or "").startswith("recheck is ")
+
+
 # --- again and again ----------------------------------------------------------------------------------------
 
 
@@ -464,7 +513,7 @@ def test_one_that_was_cut_off_is_told_and_gone_on_with(then: Path) -> None:
         if type(event).__name__ == "TrialEnded":
             left["trials"] -= 1
             if not left["trials"]:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         sweep().recheck(then, caviar.Inline(), top=2, fresh=4, on_event=stops)

@@ -87,7 +87,7 @@ def _of_then_and_now(found: Recheck) -> Iterator[str]:
     if math.isnan(found.choice.p):
         return
     better, choice = found.better(found.choice.change), f"trial {found.choice.trial}"
-    if better <= 0:
+    if better <= 0 and found.among > 1:
         luck = expected_luck(1, found.among) * found.noise_up_to.sd
         yield (
             f"then and now: {choice} is {_number(-better)} worse; the best of {found.among} was chosen for its "
@@ -95,7 +95,8 @@ def _of_then_and_now(found: Recheck) -> Iterator[str]:
             f"{_most(found.choice.p, 'luck and seed noise')}"
         )
     else:
-        yield f"then and now: {choice} is {_number(better)} better: {_most(found.choice.p, 'seed noise')}"
+        way = "better" if better > 0 else "worse"
+        yield f"then and now: {choice} is {_number(abs(better))} {way}: {_most(found.choice.p, 'seed noise')}"
     if not math.isnan(found.p_all):
         changes = [found.better(one.change) for one in found.settings if one.up_to]
         mean = sum(changes) / len(changes)
