@@ -102,7 +102,7 @@ def _of_then_and_now(found: Recheck) -> Iterator[str]:
         mean = sum(changes) / len(changes)
         way = "better" if mean > 0 else "worse"
         noise = _most(found.p_all, "luck and seed noise")
-        yield f"  all {len(changes)} are {_number(abs(mean))} {way} on average: {noise}"
+        yield f"  {_all(len(changes))} are {_number(abs(mean))} {way} on average: {noise}"
 
 
 def _of_others(found: Recheck) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _of_others(found: Recheck) -> Iterator[str]:
         return
     if found.p_differ >= 0.05:
         noise = f"seed noise ({_exactly(found.p_differ)})"
-        yield f"  all {len(known)} differ by no more than {noise}: their order means little"
+        yield f"  {_all(len(known))} differ by no more than {noise}: their order means little"
     elif not math.isnan(tau):
         yield f"  their order then and now: Kendall's tau {tau:.2f} (1: the same, -1: reversed), {_exactly(p)}"
 
@@ -173,6 +173,10 @@ def _answer(found: Recheck) -> str:
             return f"trial {found.rival.trial} is the better choice"
     moved = found.values in ("worse", "better")
     return f"the choice holds{f', with {found.values} values than then' if moved else ''}"
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
 
 
 def _params(params: Mapping[str, Any]) -> str:
