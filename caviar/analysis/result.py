@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from caviar.analysis.evidence import Evidence
+    from caviar.analysis.rechecked import Recheck
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -173,6 +174,23 @@ class Result:
         from caviar.analysis.page import write_page
 
         return write_page(self, path)
+
+    def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
+        """Train the best settings again, beside fresh ones, and say whether what was best still is.
+
+        ``sweep``: the `Sweep` as it is today, whose `Sweep.recheck` has all else; None, with ``out``: compare
+        with a recheck that is there already, without training."""
+        if sweep is not None:
+            found: Recheck = sweep.recheck(self.path, executor, **how)
+            return found
+        from caviar.analysis.then_and_now import compare
+
+        if how.keys() != {"out"} or how["out"] is None:
+            raise UsageError(
+                "Result.recheck(): needs the Sweep to train with, as in result.recheck(sweep), or out=..., a "
+                "recheck that is there"
+            )
+        return compare(self, load(how["out"]))
 
     # --- what the command line and the page also want ----------------------------------------------------
 

@@ -13,6 +13,7 @@ in_words.py    an event in words
 steer.py       set, pause, unpause, rollback, stop
 settings.py    lr=0.01 -> what it asks for
 panda.py       panda, replay
+recheck.py     recheck
 check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again
