@@ -47,7 +47,8 @@ class Plots:
 
         ``log_x``, ``log_y``: None takes a log axis where most of the curves would lie in a corner otherwise;
         values of 0 or less are gaps there. ``by``: what the colours say; None: stages where there are several,
-        else states. Long curves are thinned out, but keep their first, last and best report. The best trial lies on top.
+        else states. Long curves are thinned out, but keep their first, last and best report. The best trial lies
+        on top.
         """
         from caviar.analysis.plots.curves import curves
 
@@ -97,3 +98,42 @@ class Plots:
         from caviar.analysis.plots.importance import importance
 
         return importance(self._scene)
+
+    def workers(self) -> Figure:
+        """What each worker trained when, a bar an attempt, coloured by its end; and for what part of their time
+        they trained.
+
+        A worker's time is that from its first attempt to its loss or its driver's end. Time is that in which a
+        driver had the sweep in hand, without the breaks. Of more than 60 workers an even sample is drawn, and with
+        more than 4,000 attempts short ones are drawn together; utilisation is always of all.
+        """
+        from caviar.analysis.plots.workers import workers
+
+        return workers(self._scene)
+
+    def contour(
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        *,
+        limit: int | None = None,
+    ) -> Figure:
+        """The metric over two params: a dot a trial, over a surface that is smoothed from all of them and blank
+        where hardly any lies near. Colours go by the rank of a trial among all.
+
+        ``x``, ``y``: None: the params that matter most by `Result.importance`, or where that says nothing, those
+        by which the ranks of trials differ most. Values as in `params`; trials that lack one are left out.
+        The surface is a local linear regression of the ranks (Fan and Gijbels, 1996).
+        """
+        from caviar.analysis.plots.contour import contour
+
+        return contour(self._scene, x, y, limit=limit)
+
+    def stages(self) -> Figure:
+        """How well the trials of each stage did, and where their params lay: coarse to fine, if all went well.
+
+        Values as in `params`. Of each stage up to 1,000 trials are drawn, its best among them.
+        """
+        from caviar.analysis.plots.stages import stages
+
+        return stages(self._scene)

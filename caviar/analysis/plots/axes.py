@@ -148,12 +148,13 @@ class MetricAxis:
     """How many of these cannot be on a log axis."""
 
     @classmethod
-    def of(cls, values: Floats, *, maximize: bool, log: bool | None = None) -> MetricAxis:
-        """For these values; ``log``: None chooses."""
+    def of(cls, values: Floats, *, maximize: bool | None, log: bool | None = None) -> MetricAxis:
+        """For these values. ``maximize``: whether more is better; None: nobody knows. ``log``: None chooses."""
         values = values[np.isfinite(values)]
         if not len(values):
             return cls(False, 0.0, 1.0)
-        low, high = np.quantile(values, [OFF, 1] if maximize else [0, 1 - OFF], method="nearest").tolist()
+        shown = {True: [OFF, 1], False: [0, 1 - OFF], None: [OFF / 2, 1 - OFF / 2]}[maximize]
+        low, high = np.quantile(values, shown, method="nearest").tolist()
         if values.max() - values.min() <= ROOMY * (high - low):
             low, high = float(values.min()), float(values.max())
         if log is None:
@@ -171,8 +172,8 @@ class MetricAxis:
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         margin = (high - low or abs(high) or 1.0) * 0.05
         found: dict[str, Any] = {"type": "log" if self.log else "linear", "range": [low - margin, high + margin]}
-        if self.log:  # 10⁻³ rather than 1m
-            found |= {"exponentformat": "power", "minor": {"ticks": ""}} | _log_ticks(low, high)
+        if self.log:
+            found |= log_ticks(self.low, self.high)
         if title:
             found["title"] = {"text": plain(name)}
         return found
@@ -204,9 +205,10 @@ class MetricAxis:
         return said
 
 
-def _log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Of a log axis from 10**low to 10**high: where it has less than two decades, at 1, 2 and 5."""
-    return {"dtick": "D2"} if high - low < 2 else {"dtick": max(1, round((high - low) / 6))}
+def log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Of a log axis that shows these values: plotly's own would be 10⁻¹ in a large font and 5 in a small one."""
+    found = list(decades(low / 1.2, high * 1.2))
+    return {"tickvals": found, "ticktext": [brief(value) for value in found]}
 
 
 def decades(low: float, high: float) -> Iterable[float]:

@@ -47,7 +47,7 @@ def best_so_far(
         log_x = len(x) > 3 and x[0] > 0 and float(np.median(x[:-1])) < EARLY * end
     axis = MetricAxis.of(out.best[known], maximize=scene.maximize, log=log_y)
     rows = scene.shown(known, limit)
-    said = f"%{{y:.5~g}}<br>{title} %{{x:,.6~g}}<extra></extra>"
+    said = f"{plain(scene.metric, 40)} %{{y:.5~g}}<br>{title} %{{x:,.6~g}}<extra></extra>"
     traces: list[dict[str, Any]] = []
     for state, colour in COLOUR_OF.items():
         mine = rows[out.status[rows] == state]
@@ -61,7 +61,7 @@ def best_so_far(
                     "y": slim(out.best[mine]),
                     "customdata": whole(out.trial[mine]),
                     "marker": {"color": colour, "size": 4.5, "opacity": 0.4, "line": {"width": 0}},
-                    "hovertemplate": f"<b>trial %{{customdata}}</b>, {state}<br>best {plain(scene.metric, 40)} {said}",
+                    "hovertemplate": f"<b>trial %{{customdata}}</b>, {state}<br>best {said}",
                 }
             )
     traces.append(
@@ -74,7 +74,7 @@ def best_so_far(
             "customdata": whole(trial),
             "line": {"color": BEST, "width": 2.4, "shape": "hv"},
             "marker": {"color": BEST, "size": np.r_[np.full(len(x) - 1, 7), 0], "line": {"width": 0}},
-            "hovertemplate": f"best so far: <b>trial %{{customdata}}</b><br>{plain(scene.metric, 40)} {said}",
+            "hovertemplate": f"best so far: <b>trial %{{customdata}}</b><br>{said}",
         }
     )
     layout = {

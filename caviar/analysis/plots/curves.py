@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from caviar.analysis.plots.axes import MetricAxis
-from caviar.analysis.plots.look import BEST, COLOUR_OF, STAGES, empty, figure, goal, kind, plain, slim, whole
+from caviar.analysis.plots.look import BEST, COLOUR_OF, empty, figure, goal, kind, plain, slim, stage_colour, whole
 from caviar.analysis.plots.scene import ROOM_FOR_TEXT, Scene, Texts
 from caviar.analysis.reports import Bools, ReportColumns
 from caviar.errors import UsageError
@@ -81,7 +81,7 @@ class Points:
             "customdata": np.insert(whole(trial[self.owner]), gaps, 0),
             "text": np.insert(said, gaps, "").tolist() if len(self.owner) else [],
             "mode": "lines+markers" if sizes.any() else "lines",
-            "marker": {"size": np.insert(sizes.astype(np.uint8), gaps, 0), "opacity": 1} if sizes.any() else {},
+            "marker.size": np.insert(sizes.astype(np.uint8), gaps, 0) if sizes.any() else 0,
             "connectgaps": False,
         }
 
@@ -113,7 +113,8 @@ def curves(
     how: dict[str, Any] = {"log": log_x, "maximize": scene.maximize}
     share = max(MAX_POINTS // len(rows), 8)
     points = Points.of(line, start, stop, share=share, **how)
-    axis = MetricAxis.of(points.value, maximize=scene.maximize, log=log_y)
+    own = name == scene.metric
+    axis = MetricAxis.of(points.value, maximize=scene.maximize if own else None, log=log_y)
 
     by = by or ("stage" if len(np.unique(out.stage)) > 1 else "state")
     texts = np.array([f"<br>{text}" if text else "" for text in scene.texts(rows)], object)
@@ -123,38 +124,21 @@ def curves(
     said = f"<br>{plain(name, 40)} %{{y:.5~g}} at step %{{x:d}}%{{text}}<extra></extra>"
     traces: list[dict[str, Any]] = []
     fade = float(np.clip(20 / np.sqrt(len(rows)), 0.4, 1.0))
-    for label, colour, opacity, group, state in _groups(status, stage, by):
-        group_points = points.take(np.isin(points.owner, np.setdiff1d(group, best)))
-        trace = group_points.trace(trial, texts, everywhere=everywhere)
-        trace["marker"] |= {"color": colour, "line": {"width": 0}}
-        traces.append(
-            {
-                **trace,
-                "type": type_,
-                "name": label,
-                "opacity": opacity * fade,
-                "line": {"color": colour, "width": width},
-                "hovertemplate": f"<b>trial %{{customdata}}</b>, {state}{said}",
-            }
-        )
-    for one in best:
-        own = Points.of(line, start[one : one + 1], stop[one : one + 1], share=BEST_POINTS, **how)
-        traces.append(
-            {
-                **own.trace(
-                    trial[one : one + 1],
-                    texts[one : one + 1],
-                    everywhere=len(own.owner) * len(texts[one]) < ROOM_FOR_TEXT,
-                ),
-                "type": type_,
-                "name": f"best: trial {trial[one]}",
-                "line": {"color": BEST, "width": 2.6},
-                "mode": "lines+markers",
-                "marker": {"color": BEST, "size": np.where(own.step == out.best_step[rows[one]], 9, 0)},
-                "hovertemplate": f"<b>trial %{{customdata}}</b>, the best{said}",
-            }
-        )
-    caption = [goal(name, maximize=scene.maximize)] if name == scene.metric else []
+    for group in _groups(status, stage, by):
+        mine = points.take(np.isin(points.owner, np.setdiff1d(group.curves, best)))
+        traces.append(mine.trace(trial, texts, everywhere=everywhere) | group.look(width, fade))
+        traces[-1] |= {"type": type_, "hovertemplate": f"<b>trial %{{customdata}}</b>, {group.said}{said}"}
+    for one in best.tolist():
+        only = slice(one, one + 1)
+        whole_ = Points.of(line, start[only], stop[only], share=BEST_POINTS, **how)
+        told = len(whole_.owner) * len(texts[one]) <= ROOM_FOR_TEXT
+        traces.append(whole_.trace(trial[only], texts[only], everywhere=told) | {
+            "type": type_, "mode": "lines+markers", "name": f"best: trial {trial[one]}",
+            "line": {"color": BEST, "width": 2.6},
+            "marker.color": BEST, "marker.size": np.where(whole_.step == out.best_step[rows[one]], 9, 0),
+            "hovertemplate": f"<b>trial %{{customdata}}</b>, the best{said}",
+        })  # fmt: skip
+    caption = [goal(name, maximize=scene.maximize) if own else f"{plain(name)}."]
     caption.append(scene.drawn(rows, reported))
     if len(points.owner) < int((stop - start).sum()):
         caption.append(f"Long curves are thinned out to about {share} points each.")
@@ -167,26 +151,44 @@ def curves(
     return figure(traces, layout, title=TITLE, caption=[*caption, *axis.told()], height=520)
 
 
-def _groups(status: Texts, stage: Ints, by: str) -> Iterator[tuple[str, str, float, Ints, str]]:
-    """Name, colour, opacity, curves and state of each group, in the order in which they are drawn."""
-    stages = np.unique(stage)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Curves that are drawn alike."""
+
+    name: str
+    colour: str
+    opacity: float
+    curves: Ints
+    said: str
+    """Of each of them."""
+    listed: bool = True
+    """Whether the legend names it: one of several groups of the same name."""
+
+    def look(self, width: float, fade: float) -> dict[str, Any]:
+        """What a trace of this group has, but for its points."""
+        return {
+            "name": self.name, "legendgroup": self.name, "showlegend": self.listed, "opacity": self.opacity * fade,
+            "line": {"color": self.colour, "width": width}, "marker.color": self.colour, "marker.line.width": 0,
+        }  # fmt: skip
+
+
+def _groups(status: Texts, stage: Ints, by: str) -> Iterator[Group]:
+    """The curves by state, or by stage and state, in the order in which they are drawn."""
+    named: set[int] = set()
     for state, colour in COLOUR_OF.items():
+        of_state = np.flatnonzero(status == state)
         if by == "state":
-            group = np.flatnonzero(status == state)
-            if len(group):
-                yield f"{state} ({len(group):,})", colour, 0.75, group, state
+            if len(of_state):
+                yield Group(f"{state} ({len(of_state):,})", colour, 0.75, of_state, state)
             continue
-        for place, number in enumerate(stages.tolist()):
-            group = np.flatnonzero((status == state) & (stage == number))
-            if len(group):
-                label = f"stage {number}, {state} ({len(group):,})"
-                yield (
-                    label,
-                    STAGES[place % len(STAGES)],
-                    0.4 if state == "stopped" else 0.9,
-                    group,
-                    f"{state}, stage {number}",
-                )
+        for number in np.unique(stage[of_state]).tolist():
+            label = f"stage {number} ({np.count_nonzero(stage == number):,})"
+            opacity = 0.5 if state == "stopped" else 0.9
+            mine = of_state[stage[of_state] == number]
+            yield Group(
+                label, stage_colour(number), opacity, mine, f"{state}, stage {number}", number not in named
+            )
+            named.add(number)
 
 
 def _best(value: Floats, owner: Ints, *, maximize: bool) -> Bools:

@@ -56,9 +56,9 @@ _LAYOUT = {
     "font": {"family": FONT, "color": INK, "size": 12.5},
     "title": {"x": 0, "xref": "paper", "xanchor": "left", "yref": "container", "y": 1, "yanchor": "top",
               "pad": {"t": 14}, "font": {"size": 17, "weight": 600}, "subtitle": {"font": {"size": 12.5}}},
-    "legend": {"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom", "itemsizing": "constant",
-               "bgcolor": CLEAR},
-    "margin": {"l": 12, "r": 16, "t": 92, "b": 12},
+    "legend": {"orientation": "h", "x": 0, "xref": "paper", "y": 0, "yref": "container", "yanchor": "bottom",
+               "itemsizing": "constant", "bgcolor": CLEAR},
+    "margin": {"l": 12, "r": 16, "t": 74, "b": 12},
     "hovermode": "closest",
     "hoverdistance": 24,
     "hoverlabel": {"bgcolor": "#22272e", "bordercolor": "#454c55", "align": "left", "namelength": -1,
@@ -68,6 +68,11 @@ _LAYOUT = {
     "xaxis": _AXIS,
     "yaxis": _AXIS,
 }  # fmt: skip
+
+
+def stage_colour(stage: int) -> str:
+    """The colour of a stage, by its number."""
+    return STAGES[stage % len(STAGES)]
 
 
 def figure(
@@ -88,7 +93,7 @@ def figure(
         "height": height + 16 * _broken(said).count("<br>"),
         **layout,
     }
-    margin = {"t": 92 + 16 * _broken(said).count("<br>"), **layout.get("margin", {})}
+    margin = {"t": 74 + 16 * _broken(said).count("<br>"), **layout.get("margin", {})}
     return graph_objects().Figure({"data": list(traces), "layout": {**whole, "margin": margin}})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-HEAD, FOOT = 92, 20
+HEAD, FOOT = 74, 50
 """Pixels above and below all panels."""
 
 

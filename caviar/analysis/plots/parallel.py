@@ -61,7 +61,7 @@ def parallel(scene: Scene, *, limit: int | None) -> Figure:
         caption.append(f"{len(scene.axes) - MAX_AXES} more params are not shown.")
     caption.append("Drag along an axis to pick trials.")
     return figure(
-        [trace], {"margin": {"t": 130, "l": 60, "r": 40, "b": 30}}, title=TITLE, caption=caption, height=520
+        [trace], {"margin": {"t": 112, "l": 60, "r": 40, "b": 30}}, title=TITLE, caption=caption, height=520
     )
 
 
