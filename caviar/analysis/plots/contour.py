@@ -95,7 +95,13 @@ def _surface(scene: Scene, across: ParamAxis, up: ParamAxis, rows: Ints) -> dict
         spots.append(low + grid * span if smooth else grid)
     smooth_x, smooth_y = across.scale != "choice", up.scale != "choice"
     heights = surface(
-        *units, scene.ranks[rows], grid_x=grids[0], grid_y=grids[1], smooth_x=smooth_x, smooth_y=smooth_y
+        units[0],
+        units[1],
+        scene.ranks[rows],
+        grid_x=grids[0],
+        grid_y=grids[1],
+        smooth_x=smooth_x,
+        smooth_y=smooth_y,
     )
     trace = {
         "x": spots[0],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from caviar.analysis.plots.axes import MetricAxis
+from caviar.analysis.plots.axes import MetricAxis, log_ticks
 from caviar.analysis.plots.look import BEST, COLOUR_OF, empty, figure, goal, kind, plain, slim, stage_colour, whole
 from caviar.analysis.plots.scene import ROOM_FOR_TEXT, Scene, Texts
 from caviar.analysis.reports import Bools, ReportColumns
@@ -207,10 +208,12 @@ def _early(ends: Ints) -> bool:
 
 
 def _steps(step: Ints, *, log: bool) -> dict[str, Any]:
+    """The axis of the steps."""
     low, high = float(step.min()), float(step.max())
-    if log:
-        low, high = np.log10(max(low, 1.0)), np.log10(max(high, 1.0))
-    margin = (high - low or 1.0) * 0.015
-    return {"type": "log" if log else "linear", "range": [low - margin, high + margin], "showgrid": log} | (
-        {"dtick": 1} if log else {}
-    )
+    if not log:
+        margin = (high - low or 1.0) * 0.015
+        return {"range": [low - margin, high + margin], "showgrid": False}
+    low, high = max(low, 1.0), max(high, 1.0)
+    margin = (math.log10(high / low) or 1.0) * 0.015
+    ends = [math.log10(low) - margin, math.log10(high) + margin]
+    return {"type": "log", "range": ends, **log_ticks(low, high)}

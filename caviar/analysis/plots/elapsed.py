@@ -39,6 +39,15 @@ class Terms:
         return np.asarray((before[term] + within) / 1e6)
 
     @property
+    def ends_s(self) -> Floats:
+        """How long the sweep had been in hand at the end of each term."""
+        return np.asarray(np.cumsum(self.stop - self.start) / 1e6)
+
+    def of_seconds(self, seconds: Floats) -> Ints:
+        """Which term each moment lies in."""
+        return np.minimum(np.searchsorted(self.ends_s, seconds, side="right"), max(len(self.stop) - 1, 0))
+
+    @property
     def total_s(self) -> float:
         """How long the sweep was in hand."""
         return float((self.stop - self.start).sum() / 1e6)

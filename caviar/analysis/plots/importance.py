@@ -53,7 +53,7 @@ def importance(scene: Scene) -> Figure:
     if len(pairs):
         both = [f"{plain(a, 24)} and {plain(b, 24)}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
         traces.append(_bars(both, pairs["importance"].to_numpy(np.float64), BEST, "together"))
-        names += both
+        names = [*names, *both]
     layout = {
         "xaxis": {
             "title": {"text": "part of what varies between trials"},

@@ -99,6 +99,8 @@ def figure(
 
 def empty(title: str, why: str) -> Figure:
     """A figure that has nothing to show, and says why in one line."""
+    word = why.partition(" ")[0]
+    why = why.capitalize()[:1] + why[1:] if word.isalpha() else why
     layout = {
         "xaxis": {"visible": False},
         "yaxis": {"visible": False},

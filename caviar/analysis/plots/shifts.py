@@ -73,7 +73,8 @@ class Shifts:
         worker = np.array([place[name] for name in workers], np.int64)
         stop_us, end = _ends(events, starts, int(terms.stop[-1]) if len(terms.stop) else 0, running=running)
         start_s = terms.seconds(events.time_us[starts])
-        stop_s = np.maximum(terms.seconds(stop_us), start_s)
+        over_s = terms.ends_s[terms.of_seconds(start_s)]  # no attempt outlives its driver
+        stop_s = np.clip(terms.seconds(stop_us), start_s, np.maximum(over_s, start_s))
         attempts = Attempts(events.trial[starts], events.attempt[starts], worker, start_s, stop_s, end)
         attempts = attempts.take(np.lexsort((start_s, worker)))
         lost = events.rows("worker_lost")
@@ -116,8 +117,7 @@ def _busy(attempts: Attempts, workers: int) -> Floats:
 
 def _present(attempts: Attempts, terms: Terms, losses: list[tuple[int, float]], workers: int) -> Floats:
     """How long each worker was there, over the terms of all drivers."""
-    ends = np.cumsum(terms.stop - terms.start) / 1e6
-    term = np.minimum(np.searchsorted(ends, attempts.start_s, side="right"), max(len(ends) - 1, 0))
+    ends, term = terms.ends_s, terms.of_seconds(attempts.start_s)
     _, first = np.unique(attempts.worker * max(len(ends), 1) + term, return_index=True)
     present = np.zeros(workers)
     for row in first.tolist():  # one for each worker and term
@@ -130,8 +130,8 @@ def _present(attempts: Attempts, terms: Terms, losses: list[tuple[int, float]], 
 
 
 def merged(attempts: Attempts, bins: int, total_s: float) -> Attempts:
-    """The same in so many equal parts of the time, each with what took most of it, neighbours drawn together; trial
-    and attempt are -1."""
+    """The same in so many equal parts of the time, each with what took most of it, neighbours drawn together;
+    trial and attempt are -1."""
     size, states = total_s / bins or 1.0, len(ENDS)
     workers = int(attempts.worker.max(initial=-1)) + 1
     line = attempts.worker * states + attempts.end
@@ -157,9 +157,7 @@ def _ramps(at: Floats, line: Ints, lines: int, bins: int, size: float) -> Floats
     place = line * bins + bin_
     own = np.bincount(place, (bin_ + 1) * size - at, minlength=lines * bins).reshape(lines, bins)
     begun = np.cumsum(np.bincount(place, minlength=lines * bins).reshape(lines, bins), axis=1)
-    own = own.astype(np.float64)
-    own[:, 1:] += begun[:, :-1] * size
-    return np.asarray(own)
+    return np.asarray(own + np.c_[np.zeros(lines), begun[:, :-1] * size])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -78,6 +78,7 @@ def _param(scene: Scene, axis: ParamAxis, rows_of: list[Ints]) -> Iterator[dict[
         for place, rows in enumerate(rows_of):
             yield _violin(scene.places(axis, rows, spread=True), place)
         return
+    name = plain(axis.name, 40)
     for place, rows in enumerate(rows_of):
         at = scene.places(axis, rows)
         at = at[np.isfinite(at)].astype(np.int64)
@@ -92,16 +93,10 @@ def _param(scene: Scene, axis: ParamAxis, rows_of: list[Ints]) -> Iterator[dict[
                 "text": [f"{part:.0%}" for part in share[there]],
                 "textposition": "middle right",
                 "textfont": {"size": 10.5},
-                "hovertext": [
-                    f"{plain(axis.name, 40)} {number(axis.values[row])}: {share[row]:.1%}" for row in there
-                ],
+                "hovertext": [f"{name} {number(axis.values[row])}: {share[row]:.1%}" for row in there],
                 "hovertemplate": "%{hovertext}<extra></extra>",
-                "marker": {
-                    "color": stage_colour(place),
-                    "size": 4 + 26 * np.sqrt(share[there]),
-                    "opacity": 0.75,
-                    "line": {"width": 0},
-                },
+                "marker": {"color": stage_colour(place), "opacity": 0.75, "line": {"width": 0}},
+                "marker.size": 4 + 26 * np.sqrt(share[there]),
             }
 
 
