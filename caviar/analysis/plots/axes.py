@@ -16,9 +16,9 @@ from caviar.space import Choice, Float, Int, Space
 FEW = 12
 """Up to so many whole numbers are told apart on an axis, and dots are spread around each."""
 
-WIDE, WIDE_UP = 30.0, 1_000.0
-"""A metric whose greatest value is so many times its least is drawn on a log axis; the second is for one of which
-more is better: that is mostly a part of a whole."""
+WIDE = 30.0
+"""A metric whose greatest value is so many times its least is drawn on a log axis, unless more of it is better:
+that would press the good values together."""
 
 OFF = 0.02
 """This part of the values, the worst ones, may lie off the axis of a metric: a few that blew up would hide the
@@ -70,7 +70,7 @@ class ParamAxis:
         return np.where(np.isfinite(found), found, math.nan)
 
     def ticks(self, low: float, high: float) -> tuple[list[float], list[str]] | None:
-        """Places and labels of the ticks between two places; None: those of any axis will do."""
+        """Places and labels of the ticks between two places, as plotly's text; None: those of any axis will do."""
         if self.scale == "choice":
             return [float(place) for place in range(len(self.values))], [plain(value, 24) for value in self.values]
         if self.few:
@@ -158,7 +158,7 @@ class MetricAxis:
         if values.max() - values.min() <= ROOMY * (high - low):
             low, high = float(values.min()), float(values.max())
         if log is None:
-            log = low > 0 and high / low > (WIDE_UP if maximize else WIDE)
+            log = not maximize and low > 0 and high / low > WIDE
         not_positive = int(np.count_nonzero(values <= 0)) if log else 0
         if log and not_positive:
             positive = values[values > 0]
@@ -227,9 +227,10 @@ def brief(value: float) -> str:
     return f"{value:.5g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.5g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def spread_of(trial: Ints) -> Floats:
-    """For each trial a number from -0.5 to 0.5, always the same, those of neighbours far apart."""
-    return np.asarray((trial * 0.6180339887) % 1 - 0.5, np.float64)
+def spread_of(trial: Ints, *, up: bool = False) -> Floats:
+    """For each trial a number from -0.5 to 0.5, always the same, those of neighbours far apart; ``up``: another
+    one, for a second axis (the R2 sequence, Roberts 2018)."""
+    return np.asarray((trial * (0.5698402910 if up else 0.7548776662)) % 1 - 0.5, np.float64)
 
 
 def told(axis: ParamAxis, value: Any) -> str:

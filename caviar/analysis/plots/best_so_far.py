@@ -60,7 +60,7 @@ def best_so_far(
                     "x": slim(at[mine]),
                     "y": slim(out.best[mine]),
                     "customdata": whole(out.trial[mine]),
-                    "marker": {"color": colour, "size": 4.5, "opacity": 0.4, "line": {"width": 0}},
+                    "marker": {"color": colour, "size": 4.5, "opacity": 0.55, "line": {"width": 0}},
                     "hovertemplate": f"<b>trial %{{customdata}}</b>, {state}<br>best {said}",
                 }
             )

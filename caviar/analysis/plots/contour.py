@@ -22,7 +22,7 @@ FEWEST = 8
 CELLS = 64
 """The surface has so many cells along each axis."""
 
-MAX_DOTS = 1_000
+MAX_DOTS = 600
 
 TITLE = "The metric over two params"
 
@@ -124,7 +124,7 @@ def _dots(scene: Scene, across: ParamAxis, up: ParamAxis, rows: Ints) -> dict[st
         "type": kind(len(rows)),
         "mode": "markers",
         "x": slim(scene.places(across, rows, spread=True)),
-        "y": slim(scene.places(up, rows, spread=True)),
+        "y": slim(scene.places(up, rows, spread=True, up=True)),
         "text": [f"{head}<br>{text}" for head, text in texts],
         "hovertemplate": "%{text}<extra></extra>",
         "showlegend": False,
@@ -144,7 +144,7 @@ def _star(scene: Scene, across: ParamAxis, up: ParamAxis) -> dict[str, Any]:
         "mode": "markers",
         "name": f"best: trial {scene.outcomes.trial[best][0]}",
         "x": scene.places(across, best, spread=True),
-        "y": scene.places(up, best, spread=True),
+        "y": scene.places(up, best, spread=True, up=True),
         "text": [f"{scene.heads(best)[0]}<br>{scene.texts(best)[0]}"],
         "hovertemplate": "%{text}<extra></extra>",
         "showlegend": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,8 @@ def _dimension(axis: ParamAxis, places: Floats) -> dict[str, Any]:
         ticks = ticks or _even(low, high)
         ticks = [below, *ticks[0]], ["absent", *ticks[1]]
     if ticks is not None:
-        found |= {"tickvals": ticks[0], "ticktext": ticks[1]}
+        # unlike everywhere else, plotly takes these as they are
+        found |= {"tickvals": ticks[0], "ticktext": [html.unescape(label) for label in ticks[1]]}
     return found | {"values": slim(places)}
 
 

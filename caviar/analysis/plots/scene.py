@@ -155,9 +155,10 @@ class Scene:
         params = self.result._trials.params
         return [params[row].get(name) for row in rows.tolist()]
 
-    def places(self, axis: ParamAxis, rows: Ints, *, spread: bool = False) -> Floats:
-        """Where some trials lie on the axis of a param."""
-        moved = spread_of(self.outcomes.trial[rows]) if spread else None
+    def places(self, axis: ParamAxis, rows: Ints, *, spread: bool = False, up: bool = False) -> Floats:
+        """Where some trials lie on the axis of a param, spread where values are told apart; ``up``: as the second
+        of two such axes."""
+        moved = spread_of(self.outcomes.trial[rows], up=up) if spread else None
         return axis.places(self.column(axis.name, rows), spread=moved)
 
     def shown(self, rows: Ints, limit: int | None = None) -> Ints:

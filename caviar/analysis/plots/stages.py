@@ -36,10 +36,11 @@ def stages(scene: Scene) -> Figure:
     metric = MetricAxis.of(out.value[known], maximize=scene.maximize)
     axes = scene.axes[: MAX_PANELS - 1]
     panels = Panels(1 + len(axes))
+    space = max(3 - len(numbers), 0) / 2  # one violin would fill its panel
     x = {
         "tickvals": list(range(len(numbers))),
         "ticktext": [f"{stage} ({np.count_nonzero(out.stage == stage):,})" for stage in numbers.tolist()],
-        "range": [-0.6, len(numbers) - 0.4],
+        "range": [-0.6 - space, len(numbers) - 0.4 + space],
         "showgrid": False,
     }
     ticks = metric.ticks()
@@ -60,7 +61,7 @@ def stages(scene: Scene) -> Figure:
     drawn = sum(map(len, rows_of))
     caption = [
         goal(scene.metric, maximize=scene.maximize),
-        f"{count(len(numbers), 'stage')}, each with the number of its trials.",
+        f"{count(len(numbers), 'stage')}, with the number of trials in brackets.",
         f"Drawn: {drawn:,} of {count(len(known), 'trial')}."
         if drawn < len(known)
         else f"Drawn: {count(drawn, 'trial')}.",

@@ -27,12 +27,12 @@ def surface(
     thing count. The same for y. Values are finite. (Fan and Gijbels, Local Polynomial Modelling, 1996.)
     """
     width = BANDWIDTH * max(len(value), 1) ** (-1 / 6)
-    away_x, near_x = _near(x, grid_x, width, smooth=smooth_x)
-    away_y, near_y = _near(y, grid_y, width, smooth=smooth_y)
+    along = _moments(x, grid_x, width, smooth=smooth_x)
+    up = _moments(y, grid_y, width, smooth=smooth_y)
 
     # the kernel is a product, so each of these sums over all values is a product of two small matrices
-    def total(power_x: int, power_y: int, weight: Floats | float = 1.0) -> Floats:
-        return np.asarray((near_y * away_y**power_y) @ (near_x * away_x**power_x * weight).T)
+    def total(power_x: int, power_y: int) -> Floats:
+        return np.asarray(up[power_y] @ along[power_x].T)
 
     centre = float(np.median(value)) if len(value) else 0.0
     lifted = value - centre
@@ -41,9 +41,9 @@ def surface(
     heights = np.empty((*mass.shape, 3))
     powers = ((0, 0), (1, 0), (0, 1))
     for i, (a, b) in enumerate(powers):
-        heights[..., i] = total(a, b, lifted)
-        for j, (c, d) in enumerate(powers):
-            moments[..., i, j] = total(a + c, b + d)
+        heights[..., i] = up[b] @ (along[a] * lifted).T
+        for j, (c, d) in enumerate(powers[: i + 1]):
+            moments[..., i, j] = moments[..., j, i] = total(a + c, b + d)
     moments[..., [1, 2], [1, 2]] += RIDGE * np.maximum(mass, 1e-9)[..., None]
     moments[..., 0, 0] += 1e-12
     found = np.linalg.solve(moments, heights[..., None])[..., 0, 0] + centre
@@ -51,13 +51,15 @@ def surface(
     return np.where(mass >= NEAR, found, np.nan)
 
 
-def _near(at: Floats, grid: Floats, width: float, *, smooth: bool) -> tuple[Floats, Floats]:
-    """How far each value lies from each place of the grid, in widths of the kernel, and the kernel there."""
+def _moments(at: Floats, grid: Floats, width: float, *, smooth: bool) -> tuple[Floats, Floats, Floats]:
+    """For each place of the grid the kernel at each value, and that times how far it lies away, in widths of the
+    kernel, and times its square."""
     if not smooth:
         same = (grid[:, None] == at[None, :]).astype(np.float64)
-        return np.zeros_like(same), same
+        return same, np.zeros_like(same), np.zeros_like(same)
     away = (at[None, :] - grid[:, None]) / width
-    return away, np.exp(-0.5 * away**2)
+    near = np.exp(-0.5 * away**2)
+    return near, near * away, near * away**2
 
 
 def telling(place: Floats, rank: Floats, *, parts: int = 8) -> float:

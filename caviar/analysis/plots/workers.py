@@ -59,8 +59,8 @@ def workers(scene: Scene) -> Figure:
     }
     busy, present = float(shifts.busy_s.sum()), float(shifts.present_s.sum())
     caption = [
-        f"{count(len(shifts.names), 'worker')} trained for {shifts.share:.0%} of their time: "
-        f"{told(busy)} of {told(present)}, from each one's first trial on.",
+        f"{count(len(shifts.names), 'worker')}, at work for {shifts.share:.0%} of the time since the first trial "
+        f"of each: {told(busy)} of {told(present)}.",
         f"Drawn: {len(drawn):,} of {count(len(shifts.names), 'worker')}."
         if len(drawn) < len(shifts.names)
         else "",

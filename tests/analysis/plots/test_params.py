@@ -112,6 +112,11 @@ def test_a_line_goes_through_every_param_and_the_best_is_drawn_last(story):
     assert np.asarray(trace.dimensions[5].values).tolist() == [4.0, 2.5, 1.0, 0.5]
 
 
+def test_labels_of_parallel_axes_are_as_they_are(story):
+    told = story(space=Space(lr=Float(0, 1), kind=Choice(["<b>&", "{b}"]))).trial(0, [1.0], lr=0.5, kind="{b}")
+    assert told.result().plot.parallel().data[0].dimensions[1].ticktext == ("<b>&", "{b}")
+
+
 # --- contour ---------------------------------------------------------------------------------------------
 
 
@@ -160,6 +165,15 @@ def test_a_choice_has_strips_that_are_smoothed_each_for_itself(story):
     assert cells.type == "heatmap"
     assert np.asarray(cells.z).shape == (64, 2)
     assert figure.layout.xaxis.ticktext == ("a", "b")
+
+
+def test_dots_of_two_choices_fill_their_cells(story):
+    told = story(space=Space(a=Choice([1, 2]), b=Choice([1, 2])))
+    for trial in range(200):
+        told.trial(trial, [trial + 1.0], a=1, b=1)
+    dots = told.result().plot.contour("a", "b").data[1]
+    x, y = np.asarray(dots.x), np.asarray(dots.y)
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.2
 
 
 def test_colours_are_ranks_and_their_labels_values(story):

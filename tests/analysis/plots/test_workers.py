@@ -74,7 +74,10 @@ def test_a_bar_is_an_attempt_coloured_by_its_end(story):
     assert figure.layout.xaxis.title.text == "wall time (seconds)"
     # in hand for 10 s from their first trials on: w9 trained 7 of them, w10 4
     assert shares(figure) == ["70%", "40%"]
-    assert "2 workers trained for 55% of their time: 11 s of 20 s" in figure.layout.meta["caption"]
+    assert (
+        "2 workers, at work for 55% of the time since the first trial of each: 11 s of 20 s."
+        in figure.layout.meta["caption"]
+    )
 
 
 def test_a_lost_worker_is_counted_until_its_loss(story):
@@ -106,7 +109,7 @@ def test_of_many_workers_an_even_sample_is_drawn(story, monkeypatch):
         shop.start(0, worker, f"w{worker}")
     figure = shop.tell(10, SweepEnded, "time_budget").told.result().plot.workers()
     assert [text.split()[0] for text in figure.layout.yaxis.ticktext] == ["w0", "w4", "w8"]
-    assert "9 workers trained for 100%" in figure.layout.meta["caption"]
+    assert "9 workers, at work for 100%" in figure.layout.meta["caption"]
     assert "Drawn: 3 of 9 workers." in figure.layout.meta["caption"]
 
 
