@@ -64,6 +64,7 @@ def _print(result: Result, found: Sequence[WhatIf]) -> None:
     ]  # fmt: skip
     rows = [_recorded_row(result, one), *map(_row, found)]
     print_rows(names, rows, right=[False, *[True] * (len(names) - 1)])
+    click.echo(f"recorded with {scheduler_text(result.declaration['scheduler'])}")
     for line in _notes(found):
         click.echo(line)
 
@@ -71,7 +72,7 @@ def _print(result: Result, found: Sequence[WhatIf]) -> None:
 def _recorded_row(result: Result, one: WhatIf) -> list[str]:
     steps = one.recorded.steps
     return [
-        f"{scheduler_text(result.declaration['scheduler'])} (the record)",
+        "as recorded",
         f"{steps:,}",
         _share((steps, steps), None if one.run_all is None else one.run_all.steps),
         _regret(0.0 if one.top else math.nan),

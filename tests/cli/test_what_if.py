@@ -25,18 +25,18 @@ def test_a_table_of_schedulers_with_the_record_first(invoke: Any, finished: Any)
         "of record",
     ]  # fmt: skip
     # trial 2 was stopped at step 2 of 4, and trial 3 failed at step 1
-    had = "asha:grace_steps=2,reduction_factor=2 (the record)"
-    assert lines[1][:8] == [had, "15", "88%", "0", "yes", "5", "-", "0.025"]
+    assert lines[1][:8] == ["as recorded", "15", "88%", "0", "yes", "5", "-", "0.025"]
     assert lines[2][:8] == ["run_all", "17", "100%", "0", "yes", "5", "1", "0.025"]
     assert lines[3][:5] == ["asha:grace_steps=1,reduction_factor=3", "14", "82%", "0", "yes"]
-    assert lines[4] == ["replayed 1 trial at a time, each at its own pace"]
-    assert lines[5][0].startswith("beyond: trials that would have trained past the end of their record")
-    assert lines[6][0].startswith("Costs are those if they had been worse")
+    assert lines[4] == ["recorded with asha:grace_steps=2,reduction_factor=2"]
+    assert lines[5] == ["replayed 1 trial at a time, each at its own pace"]
+    assert lines[6][0].startswith("beyond: trials that would have trained past the end of their record")
+    assert lines[7][0].startswith("Costs are those if they had been worse")
 
 
 def test_nothing_is_said_of_what_nobody_knows_where_all_is_known(invoke: Any, finished: Any) -> None:
     lines = invoke("what-if", finished, "--scheduler", "asha", "--workers", 2).stdout.splitlines()
-    assert lines[3:] == ["replayed 2 trials at once, each at its own pace"]
+    assert lines[4:] == ["replayed 2 trials at once, each at its own pace"]
 
 
 def test_without_a_scheduler_the_usual_ones(invoke: Any, finished: Any) -> None:
