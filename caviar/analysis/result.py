@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.rechecked import Recheck
     from caviar.analysis.plots import Plots
+    from caviar.analysis.what_if import WhatIf
+    from caviar.schedulers import Scheduler
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -174,6 +176,17 @@ class Result:
         from caviar.analysis.plots import Plots
 
         return Plots(self)
+    def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
+        """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
+        trials' own pace.
+
+        ``workers``: trials at once, which the order of reports depends on; None: as many as the record had. How
+        trials that were stopped would have gone on nobody knows: `WhatIf` says how many would have. Raises
+        `UsageError` for a scheduler that cannot serve this sweep, `CaviarError` where no trial reported anything.
+        """
+        from caviar.analysis.what_if import what_if
+
+        return what_if(self, [scheduler], workers=workers)[0]
 
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
