@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
-    from caviar.analysis.rechecked import Recheck
     from caviar.analysis.plots import Plots
+    from caviar.analysis.rechecked import Recheck
     from caviar.analysis.what_if import WhatIf
     from caviar.schedulers import Scheduler
 
@@ -176,6 +176,7 @@ class Result:
         from caviar.analysis.plots import Plots
 
         return Plots(self)
+
     def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
         """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
         trials' own pace.
