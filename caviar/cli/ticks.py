@@ -20,7 +20,7 @@ LOG_FROM = 100.0
 SAME = 1e-9
 """Bounds that differ by less than this share of them are one value: closer ones would show the steps of floats."""
 
-TINY = 1e-300
+TINY = 1e-305
 """Bounds that differ by less than this are one value: floats that small have no room for ticks between them."""
 
 MOST = 50
@@ -59,7 +59,7 @@ class Axis:
         most = sys.float_info.max
         if log:
             low = max(low / 2, sys.float_info.min)
-            return cls(low, max(min(high, most / 2) * 2, 4 * low), log)
+            return cls(low, 2 * min(max(high, 2 * low), most / 2), log)
         around = max(abs(low), abs(high)) / 2
         around = around if around > TINY else 1.0
         return cls(max(low - around, -most), min(high + around, most), log)
