@@ -162,7 +162,7 @@ def _runs() -> tuple[list[str], np.ndarray, np.ndarray]:
 
 @cache
 def openclip_space() -> caviar.Space:
-    """The params of the OpenCLIP runs, from the least value to the largest, on the scales that they were drawn on."""
+    """The params of the OpenCLIP runs, from the least value to the largest, on the scales they were drawn on."""
     frame = pd.read_parquet(DATA)
     frame = frame[frame["max_step"] == 10]
     params: dict[str, Any] = {}

@@ -508,6 +508,7 @@ class Sweep:
             schedule=check_schedule(self.space, self.schedule or {}),
             keep_checkpoints=self.keep_checkpoints,
             origin=self.origin,
+            stages=self.stages,
         )
 
     def job(self, *, name: str, files: CheckpointFiles) -> Job:
