@@ -30,6 +30,7 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "export": "caviar.cli.export",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
