@@ -18,6 +18,7 @@ from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.savings import Savings, savings
 from caviar.analysis.trials import EventColumns, TrialColumns
 from caviar.errors import CaviarError, UsageError
+from caviar.schedulers.patience import Patience
 from caviar.space import Space
 from caviar.store.place import Place, place
 from caviar.trial import Params, TrialState
@@ -25,7 +26,13 @@ from caviar.trial import Params, TrialState
 if TYPE_CHECKING:
     import pandas as pd
 
+    from caviar.analysis.audit import Audit
+    from caviar.analysis.evidence import Evidence
     from caviar.analysis.export.source import Source
+    from caviar.analysis.plots import Plots
+    from caviar.analysis.rechecked import Recheck
+    from caviar.analysis.what_if import WhatIf
+    from caviar.schedulers import Scheduler
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -124,7 +131,7 @@ class Result:
 
         Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
         0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person adjusted, paused,
-        rolled back or stopped it),
+        rolled back or stopped it), ``spared`` (whether the scheduler would have stopped it, and let it go on),
         ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
         interrupted sweep, trials that were cut off are pending.
         """
@@ -164,6 +171,25 @@ class Result:
         self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
         return self
 
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures in plotly, each a method: ``result.plot.curves()``."""
+        from caviar.analysis.plots import Plots
+
+        return Plots(self)
+
+    def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
+        """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
+        trials' own pace.
+
+        ``workers``: trials at once, which the order of reports depends on; None: as many as the record had. How
+        trials that were stopped would have gone on nobody knows: `WhatIf` says how many would have. Raises
+        `UsageError` for a scheduler that cannot serve this sweep, `CaviarError` where no trial reported anything.
+        """
+        from caviar.analysis.what_if import what_if
+
+        return what_if(self, [scheduler], workers=workers)[0]
+
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
 
@@ -198,6 +224,23 @@ class Result:
 
         return export(self._source(top, trials, attempts), path, to=to, tidy=tidy, replace=replace)
 
+    def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
+        """Train the best settings again, beside fresh ones, and say whether what was best still is.
+
+        ``sweep``: the `Sweep` as it is today, whose `Sweep.recheck` has all else; None, with ``out``: compare
+        with a recheck that is there already, without training."""
+        if sweep is not None:
+            found: Recheck = sweep.recheck(self.path, executor, **how)
+            return found
+        from caviar.analysis.then_and_now import compare
+
+        if how.keys() != {"out"} or how["out"] is None:
+            raise UsageError(
+                "Result.recheck(): needs the Sweep to train with, as in result.recheck(sweep), or out=..., a "
+                "recheck that is there"
+            )
+        return compare(self, load(how["out"]))
+
     # --- what the command line and the page also want ----------------------------------------------------
 
     @cached_property
@@ -205,6 +248,15 @@ class Result:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
         rows = self._events.rows("driver_started", "sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """How well each trial did, on one scale: what `zoom` and `importance` go by."""
+        from caviar.analysis.evidence import evidence
+
+        line = self._known_line.of_metric(self.metric)
+        converges = self.declaration.get("scheduler", {}).get("name") == Patience.name
+        return evidence(self._trials, line, self._events, maximize=self.maximize, converges=converges)
 
     @cached_property
     def space(self) -> Space:
@@ -241,6 +293,27 @@ class Result:
         steps = np.maximum(self.trials()["steps"].to_numpy() - before, 0)
         limit = self.declaration.get("max_step")
         return savings(self._trials, steps, None if limit is None else limit - before)
+
+    def audit(self, by: Literal["last", "best"] = "last") -> Audit:
+        """What early stopping saved and cost.
+
+        ``by``: what counts as the value at a trial's end, the ``"last"`` that it reported or the ``"best"`` of its
+        curve; anything else raises `UsageError`. Trials that a person had a hand in are left out, and a trial that
+        failed or diverged ended worst. What it cost can be told where some trials were spared, as with
+        ``Asha(spare=0.05)``.
+        """
+        from caviar.analysis.audit import audit
+        from caviar.analysis.judged import Decisions, Ends, last_of_each
+
+        if by not in ("last", "best"):
+            raise UsageError(f'audit(by={by!r}): must be "last" or "best"')
+        values = self._known_line.of_metric(self.metric)
+        last = self._best_of_each if by == "best" else last_of_each(values)
+        ends = Ends.of(self._trials, self._known_line, last, maximize=self.maximize)
+        decisions = Decisions.of(self._events, self._trials, maximize=self.maximize)
+        before = (self.declaration.get("origin") or {"step": 0})["step"]
+        limit = self.declaration.get("max_step")
+        return audit(self._trials, decisions, ends, max_step=limit, before=before, by=by)
 
     def elapsed_s(self) -> float:
         """The time that the sweep spent in the hands of a driver, over all resumes."""
