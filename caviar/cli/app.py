@@ -30,6 +30,7 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "export": "caviar.cli.export",
     "what-if": "caviar.cli.what_if",
     "zoom": "caviar.cli.zoom",
     "panda": "caviar.cli.panda",
