@@ -18,6 +18,7 @@ from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.savings import Savings, savings
 from caviar.analysis.trials import EventColumns, TrialColumns
 from caviar.errors import CaviarError, UsageError
+from caviar.schedulers.patience import Patience
 from caviar.space import Space
 from caviar.store.place import Place, place
 from caviar.trial import Params, TrialState
@@ -25,6 +26,7 @@ from caviar.trial import Params, TrialState
 if TYPE_CHECKING:
     import pandas as pd
 
+    from caviar.analysis.evidence import Evidence
     from caviar.analysis.what_if import WhatIf
     from caviar.schedulers import Scheduler
 
@@ -193,6 +195,15 @@ class Result:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
         rows = self._events.rows("driver_started", "sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """How well each trial did, on one scale: what `zoom` and `importance` go by."""
+        from caviar.analysis.evidence import evidence
+
+        line = self._known_line.of_metric(self.metric)
+        converges = self.declaration.get("scheduler", {}).get("name") == Patience.name
+        return evidence(self._trials, line, self._events, maximize=self.maximize, converges=converges)
 
     @cached_property
     def space(self) -> Space:
