@@ -15,6 +15,7 @@ steer.py       set, pause, unpause, rollback, stop
 settings.py    lr=0.01 -> what it asks for
 scheduler_text.py   asha:grace_steps=2 -> a scheduler
 panda.py       panda, replay
+recheck.py     recheck
 check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again

@@ -40,6 +40,8 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "recheck": "caviar.cli.recheck",
+    "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

@@ -88,7 +88,7 @@ def test_lesser_arguments_are_left_out_where_they_are_as_usual() -> None:
     [
         ("asah", f"there is no scheduler 'asah'; there are {', '.join(SCHEDULERS)}"),
         ("", f"there is no scheduler ''; there are {', '.join(SCHEDULERS)}"),
-        ("asha:grace=1", "scheduler 'asha' was given grace=1; it takes grace_steps, reduction_factor"),
+        ("asha:grace=1", "scheduler 'asha' was given grace=1; it takes grace_steps, reduction_factor, spare"),
         ("asha:grace_steps", "'grace_steps' needs a name and a value, as in asha:grace_steps=1"),
         ("asha:", "'' needs a name and a value, as in asha:grace_steps=1"),
         ("asha:=1", "'=1' needs a name and a value, as in asha:grace_steps=1"),
