@@ -55,8 +55,8 @@ def _without(stopped: int) -> str:
     spare = max(0.01, min(0.5, round(TO_RULE_OUT / stopped, 2)))
     m = max(1, round(spare * stopped))
     said = (
-        f"what that cost cannot be told, as no trial was spared: with spare={spare:g} the scheduler would have let "
-        f"about {m:,} of them run to their end"
+        f"what that cost cannot be told, as no trial was spared: with spare={spare:g} the scheduler would have "
+        f"let about {m:,} of them run to their end"
     )
     if m >= FEW:
         said += (
