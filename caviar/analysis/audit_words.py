@@ -71,7 +71,7 @@ def _of_group(audit: Audit, control: ControlGroup) -> list[str]:
     told = [f"of the {control.population:,} that it stopped or spared, an estimated {control.above_best} {better}"]
     if control.kept > 2:
         told[0] += f", and {control.above_middle} better than the middle one of the {control.kept:,} kept"
-    if top > 1:
+    if top > 1 and control.among_top.high - control.among_top.low < top:  # else it says nothing
         told.append(f"of the best {top:,} of all trials, an estimated {control.among_top} are among them")
     cost = f"{audit.steps_spent:,.0f} steps"
     if not math.isnan(audit.seconds_spent):
