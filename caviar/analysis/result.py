@@ -18,6 +18,7 @@ from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.savings import Savings, savings
 from caviar.analysis.trials import EventColumns, TrialColumns
 from caviar.errors import CaviarError, UsageError
+from caviar.schedulers.patience import Patience
 from caviar.space import Space
 from caviar.store.place import Place, place
 from caviar.trial import Params, TrialState
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from caviar.analysis.audit import Audit
+    from caviar.analysis.evidence import Evidence
+    from caviar.analysis.plots import Plots
+    from caviar.analysis.rechecked import Recheck
+    from caviar.analysis.what_if import WhatIf
+    from caviar.schedulers import Scheduler
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -164,6 +170,25 @@ class Result:
         self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
         return self
 
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures in plotly, each a method: ``result.plot.curves()``."""
+        from caviar.analysis.plots import Plots
+
+        return Plots(self)
+
+    def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
+        """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
+        trials' own pace.
+
+        ``workers``: trials at once, which the order of reports depends on; None: as many as the record had. How
+        trials that were stopped would have gone on nobody knows: `WhatIf` says how many would have. Raises
+        `UsageError` for a scheduler that cannot serve this sweep, `CaviarError` where no trial reported anything.
+        """
+        from caviar.analysis.what_if import what_if
+
+        return what_if(self, [scheduler], workers=workers)[0]
+
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
 
@@ -173,6 +198,23 @@ class Result:
 
         return write_page(self, path)
 
+    def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
+        """Train the best settings again, beside fresh ones, and say whether what was best still is.
+
+        ``sweep``: the `Sweep` as it is today, whose `Sweep.recheck` has all else; None, with ``out``: compare
+        with a recheck that is there already, without training."""
+        if sweep is not None:
+            found: Recheck = sweep.recheck(self.path, executor, **how)
+            return found
+        from caviar.analysis.then_and_now import compare
+
+        if how.keys() != {"out"} or how["out"] is None:
+            raise UsageError(
+                "Result.recheck(): needs the Sweep to train with, as in result.recheck(sweep), or out=..., a "
+                "recheck that is there"
+            )
+        return compare(self, load(how["out"]))
+
     # --- what the command line and the page also want ----------------------------------------------------
 
     @cached_property
@@ -180,6 +222,15 @@ class Result:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
         rows = self._events.rows("driver_started", "sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """How well each trial did, on one scale: what `zoom` and `importance` go by."""
+        from caviar.analysis.evidence import evidence
+
+        line = self._known_line.of_metric(self.metric)
+        converges = self.declaration.get("scheduler", {}).get("name") == Patience.name
+        return evidence(self._trials, line, self._events, maximize=self.maximize, converges=converges)
 
     @cached_property
     def space(self) -> Space:

@@ -30,6 +30,7 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "what-if": "caviar.cli.what_if",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
@@ -39,6 +40,7 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "recheck": "caviar.cli.recheck",
     "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
@@ -63,7 +65,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
