@@ -111,10 +111,10 @@ class Runner:
         one_trial: bool = False,
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
-        what the record says of completed trials that could train on. ``narrow``: finds the space of the next stage in the
-        record. ``bring``: brings what is to be adopted, on any thread, and raises nothing. ``time_budget_s``: over all drivers.
-        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals.
-        ``one_trial``: it is a live run, which has no more."""
+        what the record says of completed trials that could train on. ``narrow``: finds the space of the next stage
+        in the record. ``bring``: brings what is to be adopted, on any thread, and raises nothing.
+        ``time_budget_s``: over all drivers. ``interrupt``: set by whoever wants what the first Ctrl-C does, in a
+        thread that gets no signals. ``one_trial``: it is a live run, which has no more."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)

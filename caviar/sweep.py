@@ -60,14 +60,15 @@ class Sweep:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
     params that one lacks are sampled. ``stages``: from coarse to fine in so many stages, which share the trials
-    evenly: each after the first samples from the space that `Result.zoom` finds then. ``retries``: further attempts of a trial after faults of its own.
-    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
-    newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
-    while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
-    value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
-    times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
-    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another
-    sweep from which all trials begin, where `fork` made this one.
+    evenly: each after the first samples from the space that `Result.zoom` finds once half of the trials of the one
+    before have ended. ``retries``: further attempts of a trial after faults of its own. ``checkpoint_every``:
+    steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the newest three, the best, and
+    those before the last twenty adjustments. ``knobs``: the params that may be changed while a trial trains; None:
+    every numeric one. ``schedule``: changes of params in every trial, as {step: {name: value}}: from that step on
+    it trains with this value, or where that is text such as ``"*=0.1"``, with so many times the one before.
+    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is
+    NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
+    trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
     """
@@ -214,9 +215,10 @@ class Sweep:
         """Go on with a sweep that no driver has in hand, finished or not, and beyond what it had: so many more
         ``trials``, and up to ``max_step``, to which completed trials that have a checkpoint train on too.
 
-        ``space``: what `Result.zoom` found, from which the further trials are sampled, as the next stage. Earlier trials go on to count at the rungs. The rest is as in `run` with ``resume``; with
-        ``allow_change`` and another space the further trials are a new stage. (``caviar extend`` also reaches a
-        sweep that is running.)
+        ``space``: what `Result.zoom` found, from which the further trials are sampled, as the next stage; the
+        Sweep stays as it is declared. Earlier trials go on to count at the rungs. The rest is as in `run` with
+        ``resume``; with ``allow_change`` and another space in the Sweep the further trials are a new stage too.
+        (``caviar extend`` and ``caviar zoom --run`` also reach a sweep that is running.)
         """
         _need(_whole(trials, 0), "trials", trials, "a whole number of at least 0", of="Sweep.extend")
         good_step = max_step is None or _whole(max_step, 1)

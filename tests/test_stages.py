@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import caviar
 from caviar.controller import Controller, Resumption
 from caviar.errors import UsageError
 from caviar.extension import requested
@@ -42,9 +45,14 @@ class Driven:
 
     def __init__(self, **changes: Any) -> None:
         arguments: dict[str, Any] = {
-            "space": SPACE, "sampler": RandomSampler(), "scheduler": RunAll(), "trials": 6, "max_step": 8, "stages": 2,
+            "space": SPACE,
+            "sampler": RandomSampler(),
+            "scheduler": RunAll(),
+            "trials": 6,
+            "max_step": 8,
+            "stages": 2,
             **changes,
-        }  # fmt: skip
+        }
         self.plan = Plan(**arguments)
         self.controller = Controller(self.plan)
         self.recorded: list[Recorded] = []
@@ -196,3 +204,95 @@ def test_sobol_points_differ_from_stage_to_stage() -> None:
 def test_a_zoom_that_makes_no_sense_is_refused(zoom: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="zoom"):
         requested({"trials": 1, **zoom}, reopened=())
+
+
+# --- whole sweeps ----------------------------------------------------------------------------------------------
+
+
+def valley(trial: caviar.Trial) -> None:
+    """The best learning rate is 0.01; nothing else matters."""
+    for step in trial.steps():
+        trial.report(loss=(math.log10(trial.params["lr"]) + 2) ** 2 + 1 / step)
+
+
+def staged(**changes: Any) -> caviar.Sweep:
+    space = Space(lr=Float(1e-5, 1e1, scale="log"), other=Float(0, 1))
+    arguments: dict[str, Any] = {"metric": "loss", "trials": 120, "max_step": 4, "stages": 3, **changes}
+    return caviar.Sweep(valley, space, **arguments)
+
+
+def test_a_staged_sweep_moves_in_on_the_optimum(tmp_path: Path) -> None:
+    result = staged(scheduler=caviar.Asha(grace_steps=1, reduction_factor=2)).run(tmp_path / "a", caviar.Inline())
+    trials = result.trials()
+    assert trials.groupby("stage").size().to_dict() == {0: 40, 1: 40, 2: 40}
+    spread = [trials[trials.stage == stage]["params.lr"].map(math.log10).std() for stage in range(3)]
+    assert spread[2] < spread[0] / 2
+    last = result.stage_spaces[2]["lr"]
+    assert last.low < 0.01 < last.high
+    assert result.last_space == result.stage_spaces[2]
+    assert result.space == result.stage_spaces[0]  # as it was declared
+    opened = result.events().query("kind == 'stage_opened'")
+    assert [data.get("zoom") is None for data in opened.data] == [True, False, False]
+
+
+def test_inline_a_staged_sweep_is_the_same_every_time(tmp_path: Path) -> None:
+    one, other = (staged(trials=60).run(tmp_path / name, caviar.Inline()).trials() for name in "ab")
+    assert one.filter(like="params").equals(other.filter(like="params"))
+
+
+def test_one_that_is_cut_off_between_two_stages_goes_on_to_the_next(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def cut_off(item: Any) -> None:
+        seen.append(getattr(item, "kind", "reports"))
+        if seen.count("trial_ended") == 20 and seen[-1] == "trial_ended":
+            raise KeyboardInterrupt
+
+    sweep = staged(trials=60)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(tmp_path / "a", caviar.Inline(), on_event=cut_off)
+    result = sweep.run(tmp_path / "a", caviar.Inline(), resume=True)
+    whole = sweep.run(tmp_path / "b", caviar.Inline())
+    assert result.trials().filter(like="params").equals(whole.trials().filter(like="params"))
+    assert result.events().kind.tolist().count("stage_opened") == 3
+
+
+def test_where_nothing_can_be_told_a_stage_is_sampled_as_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nothing(trial: caviar.Trial) -> None:
+        trial.report(loss=math.nan)
+
+    sweep = caviar.Sweep(nothing, SPACE, metric="loss", trials=6, max_step=1, stages=2)
+    result = sweep.run(tmp_path / "a", caviar.Inline())
+    assert result.stage_spaces[0] == result.stage_spaces[1] == SPACE
+    assert "stage 1 is sampled as the one before it: " in caplog.text
+
+
+def test_a_sweep_is_gone_on_with_in_the_space_that_zoom_found(tmp_path: Path) -> None:
+    sweep = staged(trials=60, stages=1)
+    space = sweep.run(tmp_path / "a", caviar.Inline()).zoom()
+    result = sweep.extend(tmp_path / "a", caviar.Inline(), trials=10, space=space)
+    found = result.trials().query("stage == 1")["params.lr"]
+    assert len(found) == 10
+    assert found.between(space["lr"].low, space["lr"].high).all()
+    assert result.declaration["space"] == sweep.space.to_dict()
+    sweep.run(tmp_path / "a", caviar.Inline(), resume=True)  # is not another sweep than the one on record
+
+
+def test_a_zoom_is_extended_into_with_trials(tmp_path: Path) -> None:
+    sweep = staged(trials=30, stages=1)
+    space = sweep.run(tmp_path / "a", caviar.Inline()).zoom()
+    with pytest.raises(UsageError, match="with trials to sample from it"):
+        sweep.extend(tmp_path / "a", caviar.Inline(), max_step=9, space=space)
+    with pytest.raises(UsageError, match=r"what Result\.zoom returns"):
+        sweep.extend(tmp_path / "a", caviar.Inline(), trials=9, space=SPACE)  # type: ignore[arg-type]
+
+
+def test_what_cannot_have_stages(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="GridSampler"):
+        staged(sampler=caviar.GridSampler(4))
+    result = staged(trials=4, stages=2, checkpoint_every=1).panda(
+        tmp_path / "live", caviar.Inline(), params={"lr": 0.1}, background=False
+    )
+    assert len(result.curves()) == 4  # one run has none

@@ -291,13 +291,12 @@ class Result:
         """The space that each stage was sampled from."""
         stages, spaces = self._events.fields(self._events.rows("stage_opened"), "stage_opened", "stage", "space")
         return {stage: Space.from_dict(space) for stage, space in zip(stages, spaces, strict=True)}
+
+    @cached_property
     def last_space(self) -> Space:
         """The space of the last stage."""
-        rows = self._events.rows("stage_opened")
-        if not len(rows):
-            return self.space
-        [spaces] = self._events.fields(rows[-1:], "stage_opened", "space")
-        return Space.from_dict(spaces[0])
+        spaces = self.stage_spaces
+        return spaces[max(spaces)] if spaces else self.space
 
     @cached_property
     def params(self) -> list[str]:
