@@ -66,8 +66,8 @@ class Sweep:
     those before the last twenty adjustments. ``knobs``: the params that may be changed while a trial trains; None:
     every numeric one. ``schedule``: changes of params in every trial, as {step: {name: value}}: from that step on
     it trains with this value, or where that is text such as ``"*=0.1"``, with so many times the one before.
-    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is
-    NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
+    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric
+    is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
     trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
