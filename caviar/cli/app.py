@@ -31,6 +31,7 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "what-if": "caviar.cli.what_if",
+    "audit": "caviar.cli.audit",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
@@ -41,7 +42,6 @@ COMMANDS = {
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
     "recheck": "caviar.cli.recheck",
-    "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
