@@ -133,6 +133,8 @@ class Extension:
     """None: as before."""
     space: Mapping[str, Any] | None = None
     """``Space.to_dict()``, for a new stage; None: as before."""
+    zoom: Sequence[Any] | None = None
+    """As in `StageOpened`."""
     reopened: Sequence[TrialReopened] = ()
     """Completed trials that are to train on, where ``max_step`` is given."""
 
@@ -155,6 +157,16 @@ class Ruled(Event):
     kind: ClassVar[str] = "ruled"
     command: CommandReceived
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed(Event):
+    """The space of the next stage, as it follows from how trials did: the answer to `Narrow`."""
+
+    kind: ClassVar[str] = "narrowed"
+    stage: int
+    space: Mapping[str, Any]
+    zoom: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,8 @@ class StageOpened(Recorded):
     time_us: int
     stage: int
     space: Mapping[str, Any]
+    zoom: Sequence[Any] | None = None
+    """Where it follows from how trials did, and is not declared: what changed of each param, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,6 +565,13 @@ class Command:
     """Something for the executor to do."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow(Command):
+    """For the driver itself: find the space of the next stage, from all that is recorded."""
+
+    stage: int
 
 
 @dataclass(frozen=True, slots=True)
