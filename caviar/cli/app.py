@@ -32,6 +32,7 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "export": "caviar.cli.export",
     "what-if": "caviar.cli.what_if",
+    "audit": "caviar.cli.audit",
     "zoom": "caviar.cli.zoom",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
@@ -43,7 +44,6 @@ COMMANDS = {
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
     "recheck": "caviar.cli.recheck",
-    "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
