@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from caviar import main_line, samplers, schedulers
-from caviar.adjusting import Timeline, default_knobs, effective
+from caviar.adjusting import Timeline, adjustable, effective
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Adjusted,
@@ -76,7 +76,7 @@ class Plan:
     @property
     def adjustable(self) -> tuple[str, ...]:
         """The params that may change while a trial trains."""
-        return default_knobs(self.space) if self.knobs is None else tuple(self.knobs)
+        return adjustable(self.space, self.knobs)
 
     @classmethod
     def of(
