@@ -32,6 +32,7 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "export": "caviar.cli.export",
     "what-if": "caviar.cli.what_if",
+    "zoom": "caviar.cli.zoom",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
