@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
+from caviar.adjusting import adjustable, check_knobs, check_schedule, merged, shown
 from caviar.analysis.rechecked import Recheck
 from caviar.analysis.result import Result, load
 from caviar.analysis.then_and_now import compare
@@ -439,7 +439,7 @@ class Sweep:
             rules,
             params=begins_with,
             space=self.space,
-            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            knobs=adjustable(self.space, self.knobs),
             metric=self.metric,
             minimize=self.mode == "min",
             max_step=steps,
