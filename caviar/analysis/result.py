@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from caviar.analysis.evidence import Evidence
+    from caviar.analysis.plots import Plots
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -164,6 +165,13 @@ class Result:
         """Read the folder again; returns this result, now a picture of the present."""
         self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
         return self
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures in plotly, each a method: ``result.plot.curves()``."""
+        from caviar.analysis.plots import Plots
+
+        return Plots(self)
 
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
