@@ -60,6 +60,7 @@ from caviar.messages import (
     WorkerLost,
 )
 from caviar.samplers.base import trial_seed, trial_seeds
+from caviar.schedulers.base import Verdict
 from caviar.state import Plan, SweepState
 from caviar.steering import COMMANDS, LONGEST_NAME, LONGEST_NOTE, Steering
 from caviar.trial import Params, Saved, TrialRecord, TrialState
@@ -284,6 +285,8 @@ class Controller:
         rung = next_rung
         while rung is not None and step >= rung and record.stop_reason is None:
             verdict = judge.decide(trial, rung, loss)
+            if verdict is Verdict.STOP and self.state.spares(trial):
+                verdict = Verdict.SPARE
             output.append(self._record(Decided(now_us, trial, attempt, step, rung, value, verdict.value)))
             rung = record.next_rung
         stop = record.stop_reason is not None

@@ -27,6 +27,9 @@ RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
 BY_HAND = "by hand"
 """The reason of what a person did."""
 
+SPARE = "spare"
+"""The decision about a trial that was to be stopped, and runs to its end all the same."""
+
 SCRATCH = "CAVIAR_SCRATCH"
 """The environment variable that names a folder of this machine for what a process keeps while it lives."""
 
@@ -274,6 +277,8 @@ class TrialReopened(Recorded):
     """Whether it was adjusted, paused or rolled back."""
     ended: str | None = None
     """As what it had ended; None: as completed, and without a checkpoint as stopped."""
+    spared: bool = False
+    """Whether it was spared, and so is judged no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +369,8 @@ class Adopted(Recorded):
 
 @dataclass(frozen=True, slots=True)
 class Decided(Recorded):
-    """The scheduler judged a trial at a rung. ``decision``: continue or stop."""
+    """The scheduler judged a trial at a rung. ``decision``: continue, stop, or spare: it would have stopped the
+    trial, which was drawn to run to its end all the same, and is judged no more."""
 
     kind: ClassVar[str] = "decision"
     time_us: int

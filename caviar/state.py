@@ -44,6 +44,7 @@ from caviar.messages import (
 from caviar.origin import Origin
 from caviar.samplers.base import Proposer, Sampler
 from caviar.schedulers.base import Scheduler, Verdict
+from caviar.schedulers.sparing import drawn
 from caviar.space import Space
 from caviar.trial import ORIGIN, Params, Saved, TrialRecord, TrialState
 
@@ -202,6 +203,11 @@ class SweepState:
         record = self.active.get(trial)
         return record if record is not None and record.attempt == attempt else None
 
+    def spares(self, trial: int) -> bool:
+        """Whether a trial that the scheduler would stop is to run to its end all the same."""
+        spare = self.plan.scheduler.spare
+        return spare > 0 and drawn(self.plan.seed, trial) < spare
+
     def params_at(self, record: TrialRecord, step: int) -> tuple[Params, Timeline]:
         """The params with which a trial trains this step, and what is known to change after it."""
         return effective(record.params, self.plan.schedule, record.adjustments, step=step)
@@ -311,7 +317,7 @@ class SweepState:
         observe(trial, rung, self.loss(event.value))
         main_line.fold(record, event)
         record.step = event.step
-        record.next_rung = self.judge.rung_after(trial, rung)
+        record.next_rung = None if record.spared else self.judge.rung_after(trial, rung)
         if event.decision == Verdict.STOP.value:
             record.stop_reason = f"{self.plan.scheduler.name}: rung {rung}"
 
@@ -372,6 +378,9 @@ class SweepState:
         return record
 
     def _find_rung(self, record: TrialRecord) -> None:
+        if record.spared:
+            record.next_rung = None
+            return
         trial, rung, origin = record.trial, record.rung, self.plan.origin
         if rung is None and origin is not None:  # what lies before its beginning is passed
             rung = origin.step

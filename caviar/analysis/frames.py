@@ -65,6 +65,7 @@ def trials_frame(
         "start_time": times(trials.start_us),
         "end_time": times(trials.end_us),
         "by_hand": trials.by_hand,
+        "spared": trials.spared,
     }
     for name in params:
         columns[f"params.{name}"] = _param(trials, name)

@@ -26,6 +26,7 @@ from caviar.trial import Params, TrialState
 if TYPE_CHECKING:
     import pandas as pd
 
+    from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.plots import Plots
 
@@ -126,7 +127,7 @@ class Result:
 
         Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
         0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person adjusted, paused,
-        rolled back or stopped it),
+        rolled back or stopped it), ``spared`` (whether the scheduler would have stopped it, and let it go on),
         ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
         interrupted sweep, trials that were cut off are pending.
         """
@@ -234,6 +235,27 @@ class Result:
         steps = np.maximum(self.trials()["steps"].to_numpy() - before, 0)
         limit = self.declaration.get("max_step")
         return savings(self._trials, steps, None if limit is None else limit - before)
+
+    def audit(self, by: Literal["last", "best"] = "last") -> Audit:
+        """What early stopping saved and cost.
+
+        ``by``: what counts as the value at a trial's end, the ``"last"`` that it reported or the ``"best"`` of its
+        curve; anything else raises `UsageError`. Trials that a person had a hand in are left out, and a trial that
+        failed or diverged ended worst. What it cost can be told where some trials were spared, as with
+        ``Asha(spare=0.05)``.
+        """
+        from caviar.analysis.audit import audit
+        from caviar.analysis.judged import Decisions, Ends, last_of_each
+
+        if by not in ("last", "best"):
+            raise UsageError(f'audit(by={by!r}): must be "last" or "best"')
+        values = self._known_line.of_metric(self.metric)
+        last = self._best_of_each if by == "best" else last_of_each(values)
+        ends = Ends.of(self._trials, self._known_line, last, maximize=self.maximize)
+        decisions = Decisions.of(self._events, self._trials, maximize=self.maximize)
+        before = (self.declaration.get("origin") or {"step": 0})["step"]
+        limit = self.declaration.get("max_step")
+        return audit(self._trials, decisions, ends, max_step=limit, before=before, by=by)
 
     def elapsed_s(self) -> float:
         """The time that the sweep spent in the hands of a driver, over all resumes."""

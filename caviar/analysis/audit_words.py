@@ -1,0 +1,101 @@
+"""An audit in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caviar.analysis.audit import Audit
+    from caviar.analysis.control_group import ControlGroup
+
+TO_RULE_OUT = 30
+"""Where none of so many spared trials did better, at most a tenth of all those to be stopped would have."""
+
+FEW_RUNGS = 6
+"""Of more rungs only the range is told."""
+
+
+def in_words(audit: Audit) -> list[str]:
+    """What an audit says, a line each."""
+    return [_saved(audit), *_cost(audit), *_rungs(audit)]
+
+
+def _saved(audit: Audit) -> str:
+    if not audit.judged:
+        return f"nothing was judged at a rung, so nothing was stopped early: {_trials(audit.trials)}"
+    said = f"stopped {audit.stopped:,} of {_trials(audit.trials)} at a rung"
+    if math.isnan(audit.steps_saved):
+        return f"{said}; without a max_step nobody knows how many steps that saved"
+    said += f", and saved {audit.fraction_saved:.0%} of the steps"
+    if audit.stopped and not math.isnan(audit.seconds_saved):
+        said += f" (about {duration(audit.seconds_saved)} of training)"
+    return said
+
+
+def _cost(audit: Audit) -> list[str]:
+    if not audit.stopped + audit.spared:
+        return []
+    if audit.control is not None:
+        return _of_group(audit.control)
+    if not audit.spared:
+        return [_without(audit.stopped)]
+    why = "none was kept to its end" if not audit.kept else "the end of none of them is known"
+    return [f"{audit.spared:,} more were spared, but {why}: what stopping cost cannot be told yet"]
+
+
+def _without(stopped: int) -> str:
+    """How to get a control group, and what it can tell: where none of m does better, at most 3/m of all would."""
+    spare = max(0.01, min(0.5, round(TO_RULE_OUT / stopped, 2)))
+    m = max(1, round(spare * stopped))
+    said = (
+        f"what that cost cannot be told, as no trial was spared: Asha(spare={spare:g}) would have let about {m:,} of "
+        f"them run to their end"
+    )
+    if m >= 6:
+        said += (
+            f", and if none of {m:,} does better, at most about {3 / m:.0%} of those stopped would have (3/{m:,})"
+        )
+    return said
+
+
+def _of_group(control: ControlGroup) -> list[str]:
+    top, spared, found = control.top, control.spared, control.found_above_best
+    best = "to be the best of all" if top == 1 else f"among the best {top:,} of all"
+    told = [
+        f"of the {control.population:,} that it stopped or would have stopped, an estimated {control.among_top} would "
+        f"have ended {best}, and {control.above_best} better than the best that was kept",
+        f"{spared:,} of them ran to their end and tell this; {found or 'none'} did better than the best that was kept",
+    ]
+    if not found and spared >= 6:
+        told[-1] += f", so at most about {3 / spared:.0%} of all would have (3/{spared:,})"
+    return told
+
+
+def _rungs(audit: Audit) -> list[str]:
+    frame = audit.rungs[audit.rungs["correlation"].notna()]
+    rung, value = frame["rung"].tolist(), frame["correlation"].tolist()
+    if len(frame) > FEW_RUNGS:
+        return [
+            f"the {len(frame):,} rungs rank trials as their ends do by {min(value):.2f} (rung "
+            f"{rung[value.index(min(value))]}) to {max(value):.2f} (rung {rung[value.index(max(value))]})"
+        ]
+    pairs, spared, of_all = (frame[name].tolist() for name in ("pairs", "pairs_spared", "of_all"))
+    told = []
+    for row in range(len(frame)):
+        of = f"{spared[row]:,} of them spared" if spared[row] else "all of them kept"
+        by = f"{pairs[row]:,} trials" if of_all[row] and not spared[row] else f"{pairs[row]:,} trials, {of}"
+        told.append(f"rung {rung[row]} ranks trials as their ends do by {value[row]:.2f} ({by})")
+    return told
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count:,} trials"
+
+
+def duration(seconds: float) -> str:
+    """About how long."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
