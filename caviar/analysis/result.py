@@ -174,21 +174,23 @@ class Result:
 
         return Plots(self)
 
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
+    def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
+        """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
+        figures, the declaration, and what failed.
 
-        Returns where it lies. Raises `CaviarError` if plotly is not installed.
+        ``title``: None takes the sweep's name. Returns where it lies. What cannot be told of this sweep, the page
+        says in a line. Raises `CaviarError` if plotly is not installed.
         """
-        from caviar.analysis.page import write_page
+        from caviar.analysis.report import write_report
 
-        return write_page(self, path)
+        return write_report(self, path, title=title)
 
     # --- what the command line and the page also want ----------------------------------------------------
 
     @cached_property
     def ended(self) -> str | None:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
-        rows = self._events.rows("driver_started", "sweep_ended")
+        rows = self._events.rows("sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
 
     @cached_property
