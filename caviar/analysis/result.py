@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.plots import Plots
+    from caviar.space.narrowed import NarrowedSpace
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -162,6 +163,28 @@ class Result:
 
         return frames.events_frame(self._events)
 
+    def zoom(self, top: float = 0.1, *, margin: float = 0.1, widen: bool = True) -> NarrowedSpace:
+        """The space around the trials that did best: a `Space`, and of each param in ``changes`` what became of it
+        and why; ``explained()`` is a table. It begins from the space of the last stage.
+
+        ``top``: the share of the trials that count as the best; at least 10 do. ``margin``: at least so much of a
+        new range is added at either end. ``widen``: whether a range is widened where the best pile up at its end.
+        Raises `CaviarError` if no trial has a finite metric.
+        """
+        from caviar.analysis.zoom import zoom
+
+        return zoom(self, top=top, margin=margin, widen=widen)
+
+    def edges(self, top: float = 0.1) -> pd.DataFrame:
+        """The params whose best values pile up at an end of their range.
+
+        Columns ``param``, ``end`` (``low`` or ``high``), ``low``, ``high`` (the range), ``share`` (of the best
+        trials, those within a tenth of the range of that end) and ``suggestion``. Raises as `zoom` does.
+        """
+        from caviar.analysis.zoom import edges
+
+        return edges(self, top=top)
+
     def refresh(self) -> Self:
         """Read the folder again; returns this result, now a picture of the present."""
         self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
@@ -206,6 +229,15 @@ class Result:
     def space(self) -> Space:
         """The space that the sweep was declared with."""
         return Space.from_dict(self.declaration["space"])
+
+    @cached_property
+    def last_space(self) -> Space:
+        """The space of the last stage."""
+        rows = self._events.rows("stage_opened")
+        if not len(rows):
+            return self.space
+        [spaces] = self._events.fields(rows[-1:], "stage_opened", "space")
+        return Space.from_dict(spaces[0])
 
     @cached_property
     def params(self) -> list[str]:

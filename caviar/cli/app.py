@@ -31,6 +31,7 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "report": "caviar.cli.report",
+    "zoom": "caviar.cli.zoom",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
