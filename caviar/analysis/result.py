@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.plots import Plots
     from caviar.space.narrowed import NarrowedSpace
+    from caviar.analysis.importance import Importance, Method
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -207,6 +208,20 @@ class Result:
         from caviar.analysis.report import write_report
 
         return write_report(self, path, title=title)
+
+    def importance(self, stage: int | None = None, *, method: Method = "auto", seed: int = 0) -> Importance:
+        """Which params mattered, with intervals, pairs that act together, and a summary in words.
+
+        ``stage``: of which stage's trials; None: of the first, where all was sampled, and under ``later`` of the
+        last, which says what matters where it is good. ``method``: ``anova`` (``auto``), ``ped-anova`` or
+        ``fanova`` (Optuna's, which `caviar-sweep[importance]` installs). ``seed``: of the resamples and shuffles.
+        What is explained is the score of `evidence`, by rank: diverged trials are the worst, trials stopped early
+        count at their rung. Raises `CaviarError` where fewer than 10 trials have reported, no param varied, or all
+        did equally well, and `UsageError` for another stage or method.
+        """
+        from caviar.analysis.importance import importance
+
+        return importance(self, stage, method=method, seed=seed)
 
     # --- what the command line and the page also want ----------------------------------------------------
 
