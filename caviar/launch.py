@@ -19,6 +19,7 @@ from caviar.errors import FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
+from caviar.keeping import unsound
 from caviar.main_line import record_of, reopened
 from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
 from caviar.runner import Hand, Observer, Runner
@@ -33,7 +34,7 @@ from caviar.store.lease import Lease, wall_clock_us
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 from caviar.store.tables import events_of, join
-from caviar.trial import ORIGIN
+from caviar.trial import Saved
 
 _log = logging.getLogger(__name__)
 
@@ -230,8 +231,8 @@ def _revivable(commission: Commission, max_step: int | None) -> list[TrialReopen
 def _whole(trial: TrialReopened, files: CheckpointFiles) -> TrialReopened | None:
     """The same, from the newest of its checkpoints that can be restored; None: there is none."""
     record = record_of(trial)
-    while record.checkpoint is not None and files.damage(trial.trial, record.checkpoint) is not None:
-        record.checkpoints.pop()
+    for one, _ in unsound(record.checkpoints, _damage_of(trial.trial, files)):
+        record.checkpoints.remove(one)
     if record.checkpoint is None:
         return None
     return dataclasses.replace(reopened(record, trial.time_us), attempt=trial.attempt)
@@ -241,18 +242,17 @@ def _lost(files: CheckpointFiles, state: SweepState) -> list[CheckpointLost]:
     """Of each trial on its way, the newest checkpoints up to one that can be restored."""
     lost = []
     for trial, record in state.active.items():
-        sound, whys = 0, []
-        for one in reversed(record.checkpoints):
-            damage = None if one.attempt == ORIGIN else files.damage(trial, (one.attempt, one.step))
-            if damage is None:
-                sound = one.step
-                break
-            whys.append(damage)
-            lost.append(CheckpointLost(0, trial, one.attempt, one.step, damage))
-        if whys:
-            where = f"goes on from step {sound}" if sound else "starts from its beginning"
-            _log.warning("trial %d %s: %s", trial, where, "; ".join(whys))
+        gone = unsound(record.checkpoints, _damage_of(trial, files))
+        lost += [CheckpointLost(0, trial, one.attempt, one.step, why) for one, why in gone]
+        if gone:
+            left = record.checkpoints[: -len(gone)]
+            where = f"goes on from step {left[-1].step}" if left else "starts from its beginning"
+            _log.warning("trial %d %s: %s", trial, where, "; ".join(why for _, why in gone))
     return lost
+
+
+def _damage_of(trial: int, files: CheckpointFiles) -> Callable[[Saved], str | None]:
+    return lambda saved: files.damage(trial, (saved.attempt, saved.step))
 
 
 def _job(job: Job, state: SweepState, resumption: Resumption) -> Job:

@@ -23,6 +23,7 @@ from caviar.commits import Commits, Recorder
 from caviar.controller import Controller, Output, Resumption
 from caviar.errors import CaviarError, FencedError
 from caviar.execution.contract import Arrivals, Executor
+from caviar.keeping import unsound
 from caviar.messages import (
     Checkpointed,
     CheckpointLost,
@@ -43,7 +44,7 @@ from caviar.messages import (
     SweepEnded,
     TrialReopened,
 )
-from caviar.trial import ORIGIN, Params, Saved
+from caviar.trial import Params, Saved
 
 _log = logging.getLogger(__name__)
 
@@ -237,9 +238,8 @@ class Runner:
         record = self._controller.state.active.get(trial)
         if command.command != "rollback" or record is None or type(to_step) is not int:
             return
-        for saved in reversed([one for one in record.checkpoints if one.step <= to_step]):
-            if saved.attempt == ORIGIN or (damage := self._damage(trial, saved)) is None:
-                return
+        there = [one for one in record.checkpoints if one.step <= to_step]
+        for saved, damage in unsound(there, lambda one: self._damage(trial, one)):
             _log.warning("trial %d cannot be rolled back to step %d: %s", trial, saved.step, damage)
             now_us = self._executor.now_us()
             self._handle(CheckpointLost(now_us, trial, saved.attempt, saved.step, damage), now_us)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import caviar
 from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
+from caviar.analysis.rechecked import Recheck
 from caviar.analysis.result import Result, load
+from caviar.analysis.then_and_now import compare
 from caviar.errors import UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
@@ -26,6 +28,8 @@ from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
 from caviar.messages import LAST_STEP, RESERVED_METRICS
 from caviar.origin import Origin
+from caviar.recheck import FRESH, SEEDS, TOP, Retest, next_path, retest, seed_of
+from caviar.recheck import as_in as rechecked_as_in
 from caviar.runner import Observer
 from caviar.samplers import RandomSampler
 from caviar.samplers.base import Sampler, trial_seed, trial_seeds
@@ -247,9 +251,69 @@ class Sweep:
         how: dict[str, Any] = {"vary": vary, "trials": trials, "max_step": max_step, "allow_change": allow_change}
         return self.but(**forked(begin, self.declaration(""), **how))
 
+    def recheck(
+        self,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        out: str | Path | None = None,
+        top: int = TOP,
+        trials: Sequence[int] | None = None,
+        fresh: int = FRESH,
+        seeds: int = SEEDS,
+        same_metric: bool = False,
+        on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> Recheck:
+        """Train the best settings of the sweep in ``path`` again, with this Sweep's code and data, beside fresh
+        ones, and say whether what was best then still is.
+
+        ``top``: how many settings, or ``trials``: these; ``seeds``: how often each, from other seeds; ``fresh``:
+        how many settings are sampled from this Sweep's space beside them. Nothing is stopped early, so that ends
+        compare with ends. ``out``: the folder to train into; None: ``path`` and ``-recheck``, ``-recheck-2``, …
+        One that is there has to be a recheck of ``path``: then nothing is trained, and what it holds is compared
+        again (``sweep.run(out, resume=True)`` goes on with one that was cut off).
+
+        Code that has changed is the point here: what differs is told, and not refused. ``same_metric``: the
+        metric has another name now, and is the same. Raises `UsageError` for a live run or a fork, another
+        metric or mode, where nothing can be trained again, and where an argument is wrong; `CaviarError` where
+        nothing ended with a finite value."""
+        then = load(path)
+        into = next_path(path) if out is None else place(out)
+        if out is not None and SweepFolder(into).exists():
+            return compare(then, load(into))
+        how: dict[str, Any] = {
+            "top": top,
+            "trials": trials,
+            "fresh": fresh,
+            "seeds": seeds,
+            "same_metric": same_metric,
+        }
+        chosen = retest(then, self.space, metric=self.metric, mode=self.mode, **how)
+        for line in chosen.left_out:
+            _log.warning("%s", line)
+        return compare(then, self.retrain(chosen, into, executor, on_event=on_event, source=source))
+
+    def retrain(
+        self,
+        chosen: Retest,
+        path: str | Path,
+        executor: Executor | None = None,
+        *,
+        on_event: Observer | None = None,
+        source: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Train what `caviar.recheck.retest` chose into ``path``; the rest is as in `run`."""
+        seed = seed_of(self.seed, place(path))
+        again = self.but(**chosen.arguments(seed=seed))
+        commission = again._commission(path, executor, on_event, source)
+        declaration = {**commission.declaration, "recheck": chosen.to_dict()}
+        start(dataclasses.replace(commission, declaration=declaration))
+        return load(commission.folder.path)
+
     def _as_in(self, path: str | Path) -> Sweep:
-        """This Sweep as it is declared in an existing folder, where that is a fork."""
-        return self if self.origin is not None else self.but(**as_in(path))
+        """This Sweep as it is declared in an existing folder, where that is a fork or a recheck."""
+        return self if self.origin is not None else self.but(**(as_in(path) or rechecked_as_in(path)))
 
     def panda(
         self,

@@ -137,7 +137,7 @@ GUIDE = ROOT / "docs" / "guides" / "command-line.md"
 
 def test_guide_has_the_commands_of_the_help_page() -> None:
     text = GUIDE.read_text("utf-8")
-    assert re.findall(r"^\| \[`caviar (\w+)`\]", text, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^\| \[`caviar ([\w-]+)`\]", text, re.MULTILINE) == list(COMMANDS)
     assert list(sections(text)) == list(COMMANDS)
 
 
@@ -156,7 +156,7 @@ def test_commands_of_a_page_exist_with_their_options(page: Path) -> None:
         if words[:1] == ["caviar"]:
             used = {word for word in words if word.startswith("--")}
             assert used <= options(words[1]), line
-    for command_name in re.findall(r"`caviar (\w+)", page.read_text("utf-8")):
+    for command_name in re.findall(r"`caviar (\w[\w-]*)", page.read_text("utf-8")):
         assert command(command_name)
 
 

@@ -69,10 +69,14 @@ class Audit:
         """The part of all steps that was saved; NaN without a max_step."""
         return self.steps_saved / (self.steps + self.steps_saved) if self.steps + self.steps_saved else 0.0
 
-    def __repr__(self) -> str:
+    def in_words(self) -> list[str]:
+        """All of it in plain words, a line each."""
         from caviar.analysis.audit_words import in_words
 
-        return "\n".join(in_words(self))
+        return in_words(self)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.in_words())
 
 
 def audit(

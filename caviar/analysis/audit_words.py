@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 TO_RULE_OUT = 30
 """Where none of so many spared trials did better, at most a tenth of all those to be stopped would have."""
 
+FEW = 6
+"""By fewer spared trials the rule of three, 3/m, says nothing."""
+
 FEW_RUNGS = 6
 """Of more rungs only the range is told."""
+
+FEW_PAIRS = 10
+"""A correlation of fewer trials is not told in words."""
 
 
 def in_words(audit: Audit) -> list[str]:
@@ -37,7 +43,7 @@ def _cost(audit: Audit) -> list[str]:
     if not audit.stopped + audit.spared:
         return []
     if audit.control is not None:
-        return _of_group(audit.control)
+        return _of_group(audit, audit.control)
     if not audit.spared:
         return [_without(audit.stopped)]
     why = "none was kept to its end" if not audit.kept else "the end of none of them is known"
@@ -49,31 +55,38 @@ def _without(stopped: int) -> str:
     spare = max(0.01, min(0.5, round(TO_RULE_OUT / stopped, 2)))
     m = max(1, round(spare * stopped))
     said = (
-        f"what that cost cannot be told, as no trial was spared: Asha(spare={spare:g}) would have let about {m:,} of "
-        f"them run to their end"
+        f"what that cost cannot be told, as no trial was spared: spare={spare:g} would have let "
+        f"about {m:,} of them run to their end"
     )
-    if m >= 6:
+    if m >= FEW:
         said += (
             f", and if none of {m:,} does better, at most about {3 / m:.0%} of those stopped would have (3/{m:,})"
         )
     return said
 
 
-def _of_group(control: ControlGroup) -> list[str]:
+def _of_group(audit: Audit, control: ControlGroup) -> list[str]:
     top, spared, found = control.top, control.spared, control.found_above_best
-    best = "to be the best of all" if top == 1 else f"among the best {top:,} of all"
-    told = [
-        f"of the {control.population:,} that it stopped or would have stopped, an estimated {control.among_top} would "
-        f"have ended {best}, and {control.above_best} better than the best that was kept",
-        f"{spared:,} of them ran to their end and tell this; {found or 'none'} did better than the best that was kept",
-    ]
-    if not found and spared >= 6:
-        told[-1] += f", so at most about {3 / spared:.0%} of all would have (3/{spared:,})"
+    better = "would have ended better than the best that was kept"
+    told = [f"of the {control.population:,} that it stopped or spared, an estimated {control.above_best} {better}"]
+    if control.kept > 2:
+        told[0] += f", and {control.above_middle} better than the middle one of the {control.kept:,} kept"
+    if top > 1:
+        told.append(f"of the best {top:,} of all trials, an estimated {control.among_top} are among them")
+    cost = f"{audit.steps_spent:,.0f} steps"
+    if not math.isnan(audit.seconds_spent):
+        cost += f", about {duration(audit.seconds_spent)}"
+    told.append(f"this is told by {spared:,} that were spared and came to their end (they cost {cost})")
+    if not found and spared >= FEW:
+        told.append(
+            f"none of these did better than the best: so at most about {3 / spared:.0%} would (3/{spared:,})"
+        )
     return told
 
 
 def _rungs(audit: Audit) -> list[str]:
-    frame = audit.rungs[audit.rungs["correlation"].notna()]
+    frame = audit.rungs
+    frame = frame[frame["correlation"].notna() & (frame["pairs"] >= FEW_PAIRS)]
     rung, value = frame["rung"].tolist(), frame["correlation"].tolist()
     if len(frame) > FEW_RUNGS:
         return [

@@ -49,12 +49,13 @@ class ControlGroup:
     """How many trials "the best" are: a tenth of all, at least one, and no more than were kept."""
     found_above_best: int
     """How many of the m ended better than the best that was kept."""
-    found_above_top: int
-    """How many of the m ended better than the last of the best ``top`` that were kept."""
+    found_above_middle: int
+    """How many of the m ended better than the middle one of those kept: of an even number the better one of
+    two."""
     above_best: Estimate
     """How many of the N would have ended better than the best that was kept. Unbiased."""
-    above_top: Estimate
-    """How many of the N would have ended better than the last of the best ``top`` that were kept. Unbiased."""
+    above_middle: Estimate
+    """How many of the N would have ended better than the middle one of those kept. Unbiased."""
     among_top: Estimate
     """How many of the best ``top`` of all trials, had all run to their end, are among the N; ties go to those
     kept. The interval is exact as the others are; the value is not free of bias, as the bar itself is
@@ -96,17 +97,16 @@ def control_group(
     bars = np.sort(kept)
     top = min(len(bars), max(1, math.ceil(total / 10) if top is None else top))
     above = np.searchsorted(np.sort(spared), bars, side="left")  # of each bar, how many spared ones did better
-    first, last = int(above[0]), int(above[top - 1])
-    drawn = len(spared)
+    drawn, best, middle = len(spared), int(above[0]), int(above[(len(bars) - 1) // 2])
     return ControlGroup(
         population=population,
         spared=drawn,
         kept=len(kept),
         top=top,
-        found_above_best=first,
-        found_above_top=last,
-        above_best=estimate(first, drawn, population, level=level),
-        above_top=estimate(last, drawn, population, level=level),
+        found_above_best=best,
+        found_above_middle=middle,
+        above_best=estimate(best, drawn, population, level=level),
+        above_middle=estimate(middle, drawn, population, level=level),
         among_top=_among(above[:top].tolist(), drawn, population, level=level),
     )
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from caviar.analysis.plots import Plots
     from caviar.space.narrowed import NarrowedSpace
     from caviar.analysis.importance import Importance, Method
+    from caviar.analysis.rechecked import Recheck
+    from caviar.analysis.what_if import WhatIf
+    from caviar.schedulers import Scheduler
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -201,6 +204,20 @@ class Result:
     def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
         """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
         figures, the declaration, and what failed.
+    def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
+        """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
+        trials' own pace.
+
+        ``workers``: trials at once, which the order of reports depends on; None: as many as the record had. How
+        trials that were stopped would have gone on nobody knows: `WhatIf` says how many would have. Raises
+        `UsageError` for a scheduler that cannot serve this sweep, `CaviarError` where no trial reported anything.
+        """
+        from caviar.analysis.what_if import what_if
+
+        return what_if(self, [scheduler], workers=workers)[0]
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
 
         ``title``: None takes the sweep's name. Returns where it lies. What cannot be told of this sweep, the page
         says in a line. Raises `CaviarError` if plotly is not installed.
@@ -222,6 +239,23 @@ class Result:
         from caviar.analysis.importance import importance
 
         return importance(self, stage, method=method, seed=seed)
+
+    def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
+        """Train the best settings again, beside fresh ones, and say whether what was best still is.
+
+        ``sweep``: the `Sweep` as it is today, whose `Sweep.recheck` has all else; None, with ``out``: compare
+        with a recheck that is there already, without training."""
+        if sweep is not None:
+            found: Recheck = sweep.recheck(self.path, executor, **how)
+            return found
+        from caviar.analysis.then_and_now import compare
+
+        if how.keys() != {"out"} or how["out"] is None:
+            raise UsageError(
+                "Result.recheck(): needs the Sweep to train with, as in result.recheck(sweep), or out=..., a "
+                "recheck that is there"
+            )
+        return compare(self, load(how["out"]))
 
     # --- what the command line and the page also want ----------------------------------------------------
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "report": "caviar.cli.report",
     "zoom": "caviar.cli.zoom",
+    "what-if": "caviar.cli.what_if",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
@@ -41,6 +42,8 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "recheck": "caviar.cli.recheck",
+    "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
@@ -64,7 +67,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -75,8 +75,17 @@ def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
     return sweep.but(**asked) if asked else sweep
 
 
-def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: bool) -> int:
-    """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status."""
+def conduct(
+    folder: Place,
+    begin: Callable[[], Result],
+    *,
+    as_json: bool,
+    live: bool,
+    summarize: Callable[[Result], int] | None = None,
+    go_on: str | None = None,
+) -> int:
+    """Run a sweep into ``folder`` with what ``begin`` does, and show it; returns the exit status. ``summarize``:
+    says what was found, in place of the usual summary."""
     from caviar.cli.follow import shown
     from caviar.cli.lines import choose_display
     from caviar.store.layout import SweepFolder
@@ -85,11 +94,13 @@ def conduct(folder: Place, begin: Callable[[], Result], *, as_json: bool, live: 
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
-        so_far = f"everything so far is in {folder}; go on with: caviar resume {folder}"
+        so_far = f"everything so far is in {folder}; go on with: {go_on or f'caviar resume {folder}'}"
         click.echo(
             f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
         )
         return INTERRUPTED
+    if summarize is not None:
+        return summarize(result)
     _summarize(result, as_json=as_json)
     return DONE
 
@@ -125,6 +136,8 @@ def _summarize(result: Result, *, as_json: bool) -> None:
             f"{saved.steps_without:,}"
         )
     click.echo(f"everything is in {result.path}")
+    if (again := result.declaration.get("recheck")) is not None:
+        click.echo(f"what that means: caviar recheck {again['path']} --out {result.path}")
 
 
 def _summarize_run(result: Result) -> None:

@@ -69,7 +69,8 @@ class Plots:
     def parallel(self, *, limit: int | None = None) -> Figure:
         """Every trial as a line through its params, each on its scale, coloured by its rank; the best on top.
 
-        Values as in `params`. Trials that lack a param run through ``absent``.
+        Ranks are those of `Result.evidence`, values as in `params`. Trials that lack a param run through
+        ``absent``.
         """
         from caviar.analysis.plots.parallel import parallel
 
@@ -119,10 +120,10 @@ class Plots:
         limit: int | None = None,
     ) -> Figure:
         """The metric over two params: a dot a trial, over a surface that is smoothed from all of them and blank
-        where hardly any lies near. Colours go by the rank of a trial among all.
+        where hardly any lies near. Colours go by the rank of a trial among all, as `Result.evidence` tells it.
 
         ``x``, ``y``: None: the params that matter most by `Result.importance`, or where that says nothing, those
-        by which the ranks of trials differ most. Values as in `params`; trials that lack one are left out.
+        by which the ranks of trials differ most. Trials that lack one are left out.
         The surface is a local linear regression of the ranks (Fan and Gijbels, 1996).
         """
         from caviar.analysis.plots.contour import contour
@@ -137,3 +138,12 @@ class Plots:
         from caviar.analysis.plots.stages import stages
 
         return stages(self._scene)
+
+    def audit(self) -> Figure:
+        """What the scheduler decided at each rung, and how well a rung tells the end: `Result.audit`, drawn.
+
+        The correlation is Spearman's; hollow where it is told by few trials, or by those alone that were kept.
+        """
+        from caviar.analysis.plots.audit import audit
+
+        return audit(self._scene)

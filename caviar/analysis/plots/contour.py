@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caviar.analysis.plots.axes import ParamAxis, brief
+from caviar.analysis.plots.axes import ParamAxis
 from caviar.analysis.plots.look import BEST, SURFACE, count, empty, figure, goal, kind, plain, slim
 from caviar.analysis.plots.scene import Scene
 from caviar.analysis.plots.surface import surface, telling
@@ -24,6 +24,20 @@ CELLS = 64
 
 MAX_DOTS = 600
 
+COLOURS = {
+    "colorscale": SURFACE,
+    "cmin": 0,
+    "cmax": 1,
+    "colorbar": {
+        "title": {"text": "rank"},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "tickvals": [1.0, 0.75, 0.5, 0.25, 0.0],
+        "ticktext": ["best", "best quarter", "median", "worst quarter", "worst"],
+    },
+}
+"""By rank, so that a few that blew up do not paint all others the same."""
+
 TITLE = "The metric over two params"
 
 
@@ -32,7 +46,7 @@ def contour(scene: Scene, x: str | None, y: str | None, *, limit: int | None) ->
     if x is not None and x == y:
         raise UsageError(f"contour({x!r}, {y!r}): needs two different params")
     given = [scene.axis(name) for name in (x, y) if name is not None]
-    known = np.flatnonzero(np.isfinite(scene.outcomes.value))
+    known = np.flatnonzero(np.isfinite(scene.ranks) & (scene.best is not None))
     if len(scene.axes) < 2:
         return empty(TITLE, "Fewer than two params vary in this sweep.")
     if not len(known):
@@ -48,6 +62,7 @@ def contour(scene: Scene, x: str | None, y: str | None, *, limit: int | None) ->
     if scene.best in rows:
         traces.append(_star(scene, across, up))
     caption = [goal(scene.metric, maximize=scene.maximize), why, scene.drawn(rows, known)]
+    caption.append("Colours: ranks among all trials, each compared with the others at the step that it came to.")
     if len(both) >= FEWEST:
         traces.insert(0, _surface(scene, across, up, both))
         caption.append(
@@ -55,11 +70,10 @@ def contour(scene: Scene, x: str | None, y: str | None, *, limit: int | None) ->
         )
     else:
         caption.append(f"There are too few trials for a surface: it takes {FEWEST}.")
-    colours = _colours(scene, known)
     layout = {
         "xaxis": across.layout(scene.places(across, known)) | {"showgrid": False},
         "yaxis": up.layout(scene.places(up, known)) | {"showgrid": False},
-        "coloraxis": colours,
+        "coloraxis": COLOURS,
     }
     title = f"{plain(scene.metric, 40)} over {plain(across.name, 30)} and {plain(up.name, 30)}"
     return figure(traces, layout, title=title, caption=[each for each in caption if each], height=540)
@@ -149,23 +163,4 @@ def _star(scene: Scene, across: ParamAxis, up: ParamAxis) -> dict[str, Any]:
         "hovertemplate": "%{text}<extra></extra>",
         "showlegend": True,
         "marker": {"color": BEST, "size": 15, "symbol": "star", "line": {"color": "#fff", "width": 1}},
-    }
-
-
-def _colours(scene: Scene, known: Ints) -> dict[str, Any]:
-    """Colours go by rank, so that a few that blew up do not paint all others the same; the labels are values."""
-    ranks, value = scene.ranks[known], scene.outcomes.value[known]
-    parts = {1.0: "best", 0.75: "best quarter", 0.5: "median", 0.25: "worst quarter", 0.0: "worst"}
-    found = {part: float(value[np.abs(ranks - part).argmin()]) for part in parts}
-    return {
-        "colorscale": SURFACE,
-        "cmin": 0,
-        "cmax": 1,
-        "colorbar": {
-            "title": {"text": plain(scene.metric, 30)},
-            "thickness": 12,
-            "outlinewidth": 0,
-            "tickvals": list(parts),
-            "ticktext": [f"{brief(float(f'{found[part]:.3g}'))} ({name})" for part, name in parts.items()],
-        },
     }

@@ -23,7 +23,7 @@ TITLE = "Parallel coordinates"
 def parallel(scene: Scene, *, limit: int | None) -> Figure:
     """See `Plots.parallel`."""
     axes = scene.axes[:MAX_AXES]
-    known = np.flatnonzero(np.isfinite(scene.outcomes.value))
+    known = np.flatnonzero(np.isfinite(scene.outcomes.value) & np.isfinite(scene.ranks))
     if not axes:
         return empty(TITLE, "No param varies in this sweep.")
     if not len(known):
@@ -60,6 +60,7 @@ def parallel(scene: Scene, *, limit: int | None) -> Figure:
     caption = [goal(scene.metric, maximize=scene.maximize), scene.drawn(rows, known)]
     if len(scene.axes) > MAX_AXES:
         caption.append(f"{len(scene.axes) - MAX_AXES} more params are not shown.")
+    caption.append("Ranks are among all trials, each compared with the others at the step that it came to.")
     caption.append("Drag along an axis to pick trials.")
     return figure(
         [trace], {"margin": {"t": 112, "l": 60, "r": 40, "b": 30}}, title=TITLE, caption=caption, height=520

@@ -121,12 +121,12 @@ class Scene:
 
     @cached_property
     def ranks(self) -> Floats:
-        """For each trial, what part of those with a value does no better by it: 1 for the best; NaN without."""
-        value = self.outcomes.value
-        known = np.flatnonzero(np.isfinite(value))
-        good = value[known] if self.maximize else -value[known]
-        _, place, equal = np.unique(good, return_inverse=True, return_counts=True)
-        ranks = np.full(len(value), math.nan)
+        """For each trial, what part of all does no better, as far as `Result.evidence` can tell, which compares
+        each where it came to: 1 for the best; NaN where nothing is known."""
+        evidence = self.result.evidence
+        known = self.result._trials.places(evidence.trial)
+        _, place, equal = np.unique(-evidence.score, return_inverse=True, return_counts=True)
+        ranks = np.full(len(self.outcomes), math.nan)
         ranks[known] = (np.cumsum(equal) / max(len(known), 1))[place]
         return ranks
 

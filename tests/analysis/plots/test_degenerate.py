@@ -11,7 +11,7 @@ import pytest
 from caviar.errors import CaviarError
 from caviar.space import Choice, Float, Int, Space
 
-FIGURES = ("curves", "params", "parallel", "best_so_far", "contour", "workers", "stages", "importance")
+FIGURES = ("curves", "params", "parallel", "best_so_far", "contour", "workers", "stages", "importance", "audit")
 
 
 def nothing(story):

@@ -12,7 +12,7 @@ import pytest
 from caviar.analysis.plots.surface import surface, telling
 from caviar.analysis.result import Result
 from caviar.errors import CaviarError, UsageError
-from caviar.messages import TrialSampled
+from caviar.messages import Decided, TrialSampled
 from caviar.space import Choice, Float, Int, Space
 
 
@@ -21,7 +21,8 @@ def tried(story, **declared):
     told = story(**declared)
     told.trial(0, [3.0, 1.0], lr=0.1, momentum=0.99, optimizer="adam", beta2=0.999, layers=2)
     told.trial(1, [2.0, 0.5, 0.75], lr=0.01, momentum=0.95, optimizer="sgd", layers=1)
-    told.trial(2, [0.8, 4.0], "stopped", lr=1.0, momentum=0.9, optimizer="sgd", layers=4)
+    told.sampled(2, lr=1.0, momentum=0.9, optimizer="sgd", layers=4).started(2).curve(2, [2.8, 4.0])
+    told.tell(Decided(told.tick(), 2, 1, 2, 2, 4.0, "stop")).ended(2, "stopped")
     told.trial(3, [2.5], lr=0.001, momentum=0.999, optimizer="adam", beta2=0.9, layers=3)
     told.sampled(4, lr=0.5, momentum=0.9, optimizer="sgd", layers=1).started(4).ended(4, "failed")
     return told.result()
@@ -63,7 +64,7 @@ def test_each_param_that_varies_has_a_panel_on_its_scale(story):
 
 def test_a_stopped_trial_stands_lighter_at_the_value_for_which_it_was_stopped(story):
     lr = panel(tried(story).plot.params(), "lr (log)")
-    assert dots(lr["stopped"]) == {2: pytest.approx((0, 4.0))}  # not at its best, 0.8
+    assert dots(lr["stopped"]) == {2: pytest.approx((0, 4.0))}  # not at its best, 2.8
     assert lr["stopped"].marker.opacity < lr["completed"].marker.opacity
 
 
@@ -104,7 +105,8 @@ def test_a_line_goes_through_every_param_and_the_best_is_drawn_last(story):
     (trace,) = figure.data
     assert [each.label for each in trace.dimensions] == ["lr", "momentum", "optimizer", "beta2", "layers", "loss"]
     assert np.asarray(trace.dimensions[0].values) == pytest.approx([0, -3, -1, -2])  # worst to best
-    assert np.asarray(trace.line.color) == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert np.all(np.diff(np.asarray(trace.line.color)) >= 0)
+    assert np.asarray(trace.line.color)[-1] == 1.0
     beta2 = trace.dimensions[3]
     absent = beta2.tickvals[beta2.ticktext.index("absent")]
     assert np.asarray(beta2.values) == pytest.approx([absent, 1, 3, absent])
@@ -176,11 +178,17 @@ def test_dots_of_two_choices_fill_their_cells(story):
     assert abs(np.corrcoef(x, y)[0, 1]) < 0.2
 
 
-def test_colours_are_ranks_and_their_labels_values(story):
-    figure = bowl(story).plot.contour()
-    bar = figure.layout.coloraxis.colorbar
-    best = bowl(story).best.value
-    assert bar.ticktext[bar.tickvals.index(1.0)] == f"{best:.3g} (best)"
+def test_colours_are_ranks_that_compare_trials_where_they_came_to(story):
+    told = story(space=Space(a=Float(0, 1), b=Float(0, 1)))
+    for trial in range(10):  # half of them stopped at step 1, where their loss is twice as great as later
+        told.sampled(trial, a=trial / 10, b=trial / 10).started(trial).curve(trial, [2.0 + trial])
+        stop = trial >= 5
+        told.tell(Decided(told.tick(), trial, 1, 1, 1, 2.0 + trial, "stop" if stop else "continue"))
+        if not stop:
+            told.report(trial, 2, loss=1.0 + trial)
+        told.ended(trial, "stopped" if stop else "completed")
+    figure = told.result().plot.contour("a", "b")
+    assert np.asarray(figure.data[1].marker.color) == pytest.approx(1 - np.arange(10) / 10)
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
 
 
