@@ -273,8 +273,10 @@ class SweepState:
             self._proposer = None
 
     def _declaration_changed(self, event: DeclarationChanged) -> None:
+        before = self.plan.scheduler
         self.plan = changed(self.plan, event.changes)
-        if not event.changes.keys().isdisjoint(("scheduler", "metric", "mode")):  # what was seen does not compare
+        others = "scheduler" in event.changes and not self.plan.scheduler.judges_as(before)
+        if others or not event.changes.keys().isdisjoint(("metric", "mode")):  # what was seen does not compare
             self.judge = self.plan.scheduler.begin(max_step=self.plan.max_step)
             for record in self.active.values():
                 record.rung = None

@@ -55,8 +55,8 @@ def _without(stopped: int) -> str:
     spare = max(0.01, min(0.5, round(TO_RULE_OUT / stopped, 2)))
     m = max(1, round(spare * stopped))
     said = (
-        f"what that cost cannot be told, as no trial was spared: spare={spare:g} would have let "
-        f"about {m:,} of them run to their end"
+        f"what that cost cannot be told, as no trial was spared: with spare={spare:g} the scheduler would have "
+        f"let about {m:,} of them run to their end"
     )
     if m >= FEW:
         said += (
@@ -71,7 +71,7 @@ def _of_group(audit: Audit, control: ControlGroup) -> list[str]:
     told = [f"of the {control.population:,} that it stopped or spared, an estimated {control.above_best} {better}"]
     if control.kept > 2:
         told[0] += f", and {control.above_middle} better than the middle one of the {control.kept:,} kept"
-    if top > 1:
+    if top > 1 and control.among_top.high - control.among_top.low < top:  # else it says nothing
         told.append(f"of the best {top:,} of all trials, an estimated {control.among_top} are among them")
     cost = f"{audit.steps_spent:,.0f} steps"
     if not math.isnan(audit.seconds_spent):

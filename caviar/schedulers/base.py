@@ -73,6 +73,11 @@ class Scheduler(Declared):
             data.pop("spare", None)
         return data
 
+    def judges_as(self, other: Scheduler) -> bool:
+        """Whether both judge alike, whatever share they spare."""
+        mine, theirs = ({**one.to_dict(), "spare": None} for one in (self, other))
+        return mine == theirs
+
     @abstractmethod
     def begin(self, *, max_step: int | None) -> Judge:
         """Start judging trials that train up to ``max_step`` (None: without limit). Rungs lie below max_step."""
