@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
-    from caviar.analysis.plots import Plots
-    from caviar.space.narrowed import NarrowedSpace
     from caviar.analysis.importance import Importance, Method
+    from caviar.analysis.plots import Plots
     from caviar.analysis.rechecked import Recheck
     from caviar.analysis.what_if import WhatIf
     from caviar.schedulers import Scheduler
+    from caviar.space.narrowed import NarrowedSpace
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -201,9 +201,6 @@ class Result:
 
         return Plots(self)
 
-    def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
-        """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
-        figures, the declaration, and what failed.
     def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
         """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
         trials' own pace.
@@ -216,8 +213,9 @@ class Result:
 
         return what_if(self, [scheduler], workers=workers)[0]
 
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
+    def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
+        """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
+        figures, the declaration, and what failed.
 
         ``title``: None takes the sweep's name. Returns where it lies. What cannot be told of this sweep, the page
         says in a line. Raises `CaviarError` if plotly is not installed.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caviar.analysis.report.markup import Html, code, join, paragraph, prose
+from caviar.analysis.report.markup import Html, code, join, paragraph, prose, reason
 from caviar.analysis.report.section import Section
 from caviar.errors import CaviarError
 
@@ -24,6 +24,8 @@ class Advice:
     """What the record shows, in a sentence or two; `code` between backticks."""
     snippet: str | None = None
     """Code or a command to copy."""
+    command: str | None = None
+    """A command to copy, after a snippet of code."""
 
 
 def advice(result: Result) -> list[Advice]:
@@ -38,7 +40,7 @@ def advice(result: Result) -> list[Advice]:
         try:
             found += rule(result)
         except CaviarError as error:
-            found.append(Advice(_title(rule.__name__), f"Cannot be told: {_line(error)}."))
+            found.append(Advice(_title(rule.__name__), f"Cannot be told: {reason(error, result.path)}"))
     return found
 
 
@@ -49,7 +51,7 @@ def next_steps(found: Sequence[Advice]) -> Section:
     items = join(
         Html(
             f"<li><strong>{prose(each.what)}.</strong> {prose(each.why)}"
-            f"{code(each.snippet) if each.snippet is not None else ''}</li>"
+            f"{join(code(lines) for lines in (each.snippet, each.command) if lines)}</li>"
         )
         for each in found
     )
@@ -58,7 +60,3 @@ def next_steps(found: Sequence[Advice]) -> Section:
 
 def _title(rule: str) -> str:
     return rule.replace("_", " ").strip().capitalize()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

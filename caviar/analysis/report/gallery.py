@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caviar.analysis.report.markup import Html, join, paragraph, script_json, text
+from caviar.analysis.report.markup import Html, join, paragraph, reason, script_json, text
 from caviar.analysis.report.section import Section
 from caviar.errors import CaviarError
 
@@ -100,7 +100,7 @@ def gallery(result: Result, pictures: Sequence[Picture] = PICTURES) -> list[Sect
         try:
             figure = picture.draw(result)
         except CaviarError as error:
-            missing.setdefault(" ".join(str(error).split()), []).append(picture.title)
+            missing.setdefault(reason(error, result.path), []).append(picture.title)
             continue
         meta = dict(figure.layout.meta or {})
         said = html.unescape(str(meta.get("caption", "")))

@@ -58,6 +58,12 @@ def number(value: object) -> str:
     return str(value)
 
 
+def reason(error: Exception, where: object) -> str:
+    """Why something cannot be told, without the folder, of which the whole page is."""
+    said = " ".join(str(error).split()).removeprefix(f"{where}: ").rstrip(".")
+    return f"{said}."
+
+
 def count(how_many: int, noun: str) -> str:
     """``1 trial``, ``2,000 trials``."""
     return f"{how_many:,} {noun}{'' if how_many == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caviar.analysis.report.markup import Html, join, paragraph
+from caviar.analysis.report.markup import join, paragraph, reason
 from caviar.analysis.report.section import Section
 from caviar.errors import CaviarError
 
@@ -12,28 +12,20 @@ if TYPE_CHECKING:
     from caviar.analysis.result import Result
 
 
+NOTE = (
+    "“It” is what differs between trials in how well they did, by rank; the range in brackets holds the truth "
+    "nine times in ten."
+)
+
+
 def what_mattered(result: Result) -> Section:
     """The section."""
     try:
-        said = lines(result)
+        found = result.importance()
     except CaviarError as error:
-        said = [f"Cannot be told: {' '.join(str(error).split()).rstrip('.')}."]
-    return Section("What mattered", join(_told(said)), "mattered")
-
-
-def lines(result: Result) -> list[str]:
-    """The summary of `Result.importance`, a line each; raises `CaviarError` where that can say nothing."""
-    find = getattr(result, "importance", None)
-    if find is None:
-        raise CaviarError("this version does not measure importance")
-    summary = find().summary()
-    if isinstance(summary, str):
-        summary = summary.splitlines()
-    return [line.strip() for line in summary if line.strip()]
-
-
-def _told(said: list[str]) -> list[Html]:
-    return [
-        paragraph(line if line.endswith((".", ":", "?")) else f"{line}.")
-        for line in (s[:1].upper() + s[1:] for s in said)
-    ]
+        said = paragraph(f"Cannot be told: {reason(error, result.path)}")
+        return Section("What mattered", said, "mattered")
+    parts = [paragraph(line) for line in found.summary().splitlines() if line.strip()]
+    if (found.params["verdict"] == "matters").any():
+        parts.append(paragraph(NOTE, "soft"))
+    return Section("What mattered", join(parts), "mattered")

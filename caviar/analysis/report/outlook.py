@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,17 @@ from caviar.analysis.report.markup import count, duration, number
 from caviar.analysis.report.trouble import folder
 from caviar.analysis.trials import NO_TIME
 from caviar.messages import Floats, Ints
+from caviar.space import Constant, Parameter, Space
+from caviar.space.narrowed import shown
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
 
 TOP = 10
 """So many of the best trials are looked at."""
+
+MOST_NAMED = 6
+"""So many changes of a space are told in a sentence."""
 
 LEAST_POINTS = 8
 """A curve of fewer reports tells nothing of its noise."""
@@ -51,6 +57,57 @@ def longer(result: Result) -> list[Advice]:
         )
         return [Advice("Train fewer steps", why, f"max_step={max(1, math.ceil(1.5 * peak))}")]
     return []
+
+
+def edges(result: Result) -> list[Advice]:
+    """Whether the best trials press against an end of a range."""
+    found = result.edges()
+    if not len(found):
+        return []
+    said = []
+    for name, end, low, high, share, suggestion in found.itertuples(index=False, name=None):
+        side, bound = ("upper", high) if end == "high" else ("lower", low)
+        said.append(
+            f"{share:.0%} of the best trials lie near the {side} end of `{name}`, {number(bound)}: {suggestion}"
+        )
+    names = " and ".join(f"`{name}`" for name in dict.fromkeys(found["param"]))
+    return [Advice(f"Widen {names}", ". ".join(said) + ".")]
+
+
+def zoom(result: Result) -> list[Advice]:
+    """The space around the best trials, ready to go on with."""
+    if len(result._best_of_each) < 2:
+        return []
+    space = result.zoom()
+    changed = [change for change in space.changes if change.kind != "kept"]
+    if not changed:
+        told = list(dict.fromkeys(change.why for change in space.changes if not isinstance(change.old, Constant)))
+        if not told:
+            return []
+        return [Advice("Do not narrow the space yet", f"{told[0][:1].upper()}{told[0][1:]}.")]
+    said = [
+        f"`{change.name}` from {shown(change.old)} to {shown(change.new) if change.new is not None else 'nothing'}"
+        for change in changed[:MOST_NAMED]
+    ]
+    more = f", and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    share = f"{space.share:.0%}" if space.share >= 0.01 else f"{space.share:.1g} times the volume"
+    why = f"Around the best trials lies {share} of the space: {'; '.join(said)}{more}."
+    return [Advice("Zoom in", why, space_code(space), f"caviar zoom {folder(result)} --run")]
+
+
+def space_code(space: Space) -> str:
+    """A space as one would write it."""
+    rows = [(name, parameter_code(parameter)) for name, parameter in space.items()]
+    if all(name.isidentifier() and not iskeyword(name) for name in space):
+        lines = [f"    {name}={code}," for name, code in rows]
+        return "\n".join(["space = caviar.Space(", *lines, ")"])
+    lines = [f"    {name!r}: {code}," for name, code in rows]
+    return "\n".join(["space = caviar.Space({", *lines, "})"])
+
+
+def parameter_code(parameter: Parameter) -> str:
+    """A parameter as one would write it; a constant is its value."""
+    return repr(parameter.value) if isinstance(parameter, Constant) else f"caviar.{parameter!r}"
 
 
 def within_noise(result: Result) -> list[Advice]:
@@ -165,5 +222,7 @@ def _at_once(result: Result) -> int:
     return max(int(np.cumsum(change[order]).max(initial=1)), 1)
 
 
-OUTLOOK: Sequence[Callable[[Result], list[Advice]]] = (longer, within_noise, early_stopping, more_trials)
+OUTLOOK: Sequence[Callable[[Result], list[Advice]]] = (
+    edges, zoom, longer, within_noise, early_stopping, more_trials,
+)  # fmt: skip
 """In the order in which they are told."""

@@ -52,6 +52,20 @@ const config = {displaylogo: false, displayModeBar: false, responsive: false, sc
 const figures = [...document.querySelectorAll(".plot")];
 const drawn = new Map();  // figure -> the width that it was drawn for
 
+// Where the labels of an axis have no room side by side, every other one is left out, or more.
+function thinned(layout, width) {
+  const out = {...layout};
+  for (const name of Object.keys(layout).filter(k => /^xaxis\d*$/.test(k))) {
+    const {tickvals, ticktext, domain} = layout[name];
+    if (!Array.isArray(tickvals) || !Array.isArray(ticktext)) continue;
+    const [low, high] = domain || [0, 1], room = (high - low) * (width - 60);
+    const every = Math.ceil(ticktext.reduce((sum, t) => sum + 7 * String(t).length + 10, 0) / Math.max(room, 1));
+    const kept = i => (ticktext.length - 1 - i) % every === 0;
+    out[name] = {...layout[name], tickangle: 0, tickvals: tickvals.filter((_, i) => kept(i)), ticktext: ticktext.filter((_, i) => kept(i))};
+  }
+  return out;
+}
+
 // Small multiples are laid out in fewer columns where there is no room for three.
 function narrowed(layout, width) {
   const names = Object.keys(layout).filter(k => /^xaxis\d*$/.test(k)).sort((a, b) => (+a.slice(5) || 1) - (+b.slice(5) || 1));
@@ -94,7 +108,7 @@ function draw(figure) {
   const {data, layout} = JSON.parse(document.getElementById("data-" + figure.dataset.of).textContent);
   drawn.set(figure, width);
   figure.dataset.heavy = weight(data);
-  const fitted = raised(narrowed(layout, width), width);
+  const fitted = raised(thinned(narrowed(layout, width), width), width);
   figure.style.minHeight = fitted.height + "px";
   const inner = figure.firstElementChild || figure.appendChild(document.createElement("div"));
   const phone = matchMedia("(pointer: coarse)").matches;
