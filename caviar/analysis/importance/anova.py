@@ -113,8 +113,8 @@ class Pair:
 def effects(found: Sequence[tuple[float, Floats, Floats]]) -> Effects:
     """What was found of each, of each in the shuffles, and of each in the resamples."""
     share = np.array([each for each, _, _ in found], np.float64)
-    shuffled = np.array([each for _, each, _ in found], np.float64).reshape(len(found), -1)
-    resampled = np.array([each for _, _, each in found], np.float64).reshape(len(found), -1)
+    shuffled = np.array([each for _, each, _ in found], np.float64).reshape(len(found), -1 if found else 0)
+    resampled = np.array([each for _, _, each in found], np.float64).reshape(len(found), -1 if found else 0)
     told = ~np.isnan(share)
     low, high, noise = (np.full(len(found), np.nan) for _ in range(3))
     if told.any():
