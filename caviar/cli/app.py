@@ -31,7 +31,6 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "export": "caviar.cli.export",
-    "what-if": "caviar.cli.what_if",
     "audit": "caviar.cli.audit",
     "report": "caviar.cli.report",
     "zoom": "caviar.cli.zoom",
