@@ -14,7 +14,7 @@ from typing import Any
 from numpy.random import SeedSequence
 
 from caviar import main_line, samplers, schedulers
-from caviar.adjusting import Timeline, default_knobs, effective
+from caviar.adjusting import Timeline, adjustable, effective
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Adjusted,
@@ -81,7 +81,7 @@ class Plan:
     @property
     def adjustable(self) -> tuple[str, ...]:
         """The params that may change while a trial trains."""
-        return default_knobs(self.space) if self.knobs is None else tuple(self.knobs)
+        return adjustable(self.space, self.knobs)
 
     def stage_end(self, stage: int) -> int:
         """How many trials there are when a stage has all of its own."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
+from caviar.adjusting import adjustable, check_knobs, check_schedule, merged, shown
 from caviar.analysis.rechecked import Recheck
 from caviar.analysis.result import Result, load
 from caviar.analysis.then_and_now import compare
@@ -66,8 +66,8 @@ class Sweep:
     those before the last twenty adjustments. ``knobs``: the params that may be changed while a trial trains; None:
     every numeric one. ``schedule``: changes of params in every trial, as {step: {name: value}}: from that step on
     it trains with this value, or where that is text such as ``"*=0.1"``, with so many times the one before.
-    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric is
-    NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
+    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric
+    is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
     trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
@@ -439,7 +439,7 @@ class Sweep:
             rules,
             params=begins_with,
             space=self.space,
-            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            knobs=adjustable(self.space, self.knobs),
             metric=self.metric,
             minimize=self.mode == "min",
             max_step=steps,

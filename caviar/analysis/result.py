@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.export.source import Source
+    from caviar.analysis.importance import Importance, Method
     from caviar.analysis.plots import Plots
     from caviar.analysis.rechecked import Recheck
     from caviar.analysis.what_if import WhatIf
@@ -213,14 +214,30 @@ class Result:
 
         return what_if(self, [scheduler], workers=workers)[0]
 
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
+    def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
+        """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
+        figures, the declaration, and what failed.
 
-        Returns where it lies. Raises `CaviarError` if plotly is not installed.
+        ``title``: None takes the sweep's name. Returns where it lies. What cannot be told of this sweep, the page
+        says in a line. Raises `CaviarError` if plotly is not installed.
         """
-        from caviar.analysis.page import write_page
+        from caviar.analysis.report import write_report
 
-        return write_page(self, path)
+        return write_report(self, path, title=title)
+
+    def importance(self, stage: int | None = None, *, method: Method = "auto", seed: int = 0) -> Importance:
+        """Which params mattered, with intervals, pairs that act together, and a summary in words.
+
+        ``stage``: of which stage's trials; None: of the first, where all was sampled, and under ``later`` of the
+        last, which says what matters where it is good. ``method``: ``anova`` (``auto``), ``ped-anova`` or
+        ``fanova`` (Optuna's, which `caviar-sweep[importance]` installs). ``seed``: of the resamples and shuffles.
+        What is explained is the score of `evidence`, by rank: diverged trials are the worst, trials stopped early
+        count at their rung. Raises `CaviarError` where fewer than 10 trials have reported, no param varied, or all
+        did equally well, and `UsageError` for another stage or method.
+        """
+        from caviar.analysis.importance import importance
+
+        return importance(self, stage, method=method, seed=seed)
 
     def export(
         self,
@@ -269,7 +286,7 @@ class Result:
     @cached_property
     def ended(self) -> str | None:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
-        rows = self._events.rows("driver_started", "sweep_ended")
+        rows = self._events.rows("sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
 
     @cached_property
