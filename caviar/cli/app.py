@@ -34,7 +34,6 @@ COMMANDS = {
     "audit": "caviar.cli.audit",
     "report": "caviar.cli.report",
     "zoom": "caviar.cli.zoom",
-    "what-if": "caviar.cli.what_if",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
