@@ -1,0 +1,160 @@
+"""From a result to the importance of its params."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+from scipy.stats import rankdata
+
+from caviar.analysis.importance.anova import Draws, Effects, Pair, one_by_one, pairs_of
+from caviar.analysis.importance.columns import Column, columns_of
+from caviar.analysis.importance.record import NEGLIGIBLE, Importance, Method
+from caviar.errors import CaviarError, UsageError
+from caviar.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from caviar.analysis.evidence import Evidence
+    from caviar.analysis.result import Result
+
+MIN_TRIALS = 10
+"""With fewer trials nothing is said."""
+
+
+def importance(result: Result, stage: int | None, *, method: Method, seed: int) -> Importance:
+    """See `caviar.analysis.result.Result.importance`."""
+    if method not in get_args(Method):
+        raise UsageError(f"importance(method={method!r}): must be {' or '.join(map(repr, get_args(Method)))}")
+    evidence = result.evidence
+    if len(evidence) < MIN_TRIALS:
+        raise CaviarError(
+            f"{result.path}: {len(evidence)} trials have reported {result.metric!r} so far; which params mattered "
+            f"needs at least {MIN_TRIALS}"
+        )
+    stages, counts = np.unique(evidence.stage, return_counts=True)
+    if stage is None:
+        enough = stages[counts >= MIN_TRIALS].tolist() or stages[[counts.argmax()]].tolist()
+        asked = [enough[0], enough[-1]] if len(enough) > 1 else enough
+    elif stage in stages:
+        asked = [stage]
+    else:
+        raise UsageError(f"importance(stage={stage!r}): trials have reported in {_listed(stages.tolist())}")
+    found: Importance | None = None
+    for each in reversed(asked):
+        found = _of_stage(result, evidence, each, method=method, seed=seed, later=found)
+    assert found is not None
+    return found
+
+
+def _listed(stages: list[int]) -> str:
+    return f"stage{'s' if len(stages) > 1 else ''} {', '.join(map(str, stages))}"
+
+
+def _of_stage(
+    result: Result, evidence: Evidence, stage: int, *, method: Method, seed: int, later: Importance | None
+) -> Importance:
+    evidence = evidence.take(np.flatnonzero(evidence.stage == stage))
+    count = len(evidence)
+    if count < MIN_TRIALS:
+        raise CaviarError(
+            f"{result.path}: {count} trials of stage {stage} have reported {result.metric!r}; which params "
+            f"mattered needs at least {MIN_TRIALS}"
+        )
+    score = rankdata(np.round(evidence.score, 12)) / count
+    if score.min() == score.max():
+        raise CaviarError(f"{result.path}: all {count} trials did equally well, so no param mattered")
+    columns = columns_of(evidence.params, result.params)
+    if not columns:
+        raise CaviarError(f"{result.path}: no param varied in these {count} trials, so none can have mattered")
+    rng = np.random.default_rng(seed)
+    if method in ("auto", "anova"):
+        method = "anova"
+        alone = one_by_one(columns, Draws.of(score, rng))
+    else:
+        from caviar.analysis.importance import evaluators
+
+        columns, score = evaluators.limited(columns, score, method=method, rng=rng)
+        alone = evaluators.one_by_one(columns, score, method=method, rng=rng)
+    pairs = _pairs_frame(*pairs_of(columns, score, rng))
+    return Importance(
+        params=_params_frame(columns, alone, pairs, result.space, len(score)),
+        pairs=pairs,
+        method=method,
+        trials=len(score),
+        stage=stage,
+        metric=result.metric,
+        later=later,
+    )
+
+
+def _verdicts(found: Effects) -> list[str]:
+    return [
+        "cannot be told"
+        if np.isnan(share)
+        else "matters"
+        if share > noise
+        else "does not matter"
+        if max(high, noise) <= NEGLIGIBLE
+        else "cannot be told"
+        for share, high, noise in zip(found.share, found.high, found.noise, strict=True)
+    ]
+
+
+def _pairs_frame(pairs: list[Pair], found: Effects) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "first": pd.Series([pair.first for pair in pairs], dtype=object),
+            "second": pd.Series([pair.second for pair in pairs], dtype=object),
+            "importance": found.share,
+            "low": found.low,
+            "high": found.high,
+            "trials": np.array([pair.trials for pair in pairs], np.int64),
+            "noise": found.noise,
+            "verdict": pd.Series(_verdicts(found), dtype=object),
+        }
+    )
+    return frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+
+
+def _params_frame(
+    columns: list[Column], found: Effects, pairs: pd.DataFrame, space: Space, count: int
+) -> pd.DataFrame:
+    import pandas as pd
+
+    telling = pairs[pairs["verdict"] == "matters"]
+    together = {*telling["first"], *telling["second"]}
+    verdicts = [
+        "only together" if column.name in together and verdict != "matters" else verdict
+        for column, verdict in zip(columns, _verdicts(found), strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "importance": found.share,
+            "low": found.low,
+            "high": found.high,
+            "trials": [len(column.rows) for column in columns],
+            "noise": found.noise,
+            "verdict": pd.Series(verdicts, dtype=object),
+            "values": pd.Series([column.shown() for column in columns], dtype=object),
+            "where": pd.Series([_where(column, space, count) for column in columns], dtype=object),
+        }
+    )
+    frame.index = pd.Index([column.name for column in columns], name="param", dtype=object)
+    return frame.sort_values("importance", ascending=False, kind="stable")
+
+
+def _where(column: Column, space: Space, count: int) -> str:
+    """The condition under which a param exists: empty where all trials have it."""
+    if len(column.rows) == count:
+        return ""
+    when = getattr(space.get(column.name), "when", None)
+    if not when:
+        return f"in {len(column.rows)} of {count} trials"
+    return " and ".join(
+        f"{name}={' or '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in when.items()
+    )
