@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +14,10 @@ from caviar.cli.conduct import choose_executor, conduct, conduct_options
 from caviar.cli.resume import declared, resume_options
 from caviar.cli.table import print_json
 from caviar.errors import UsageError
+from caviar.space import Constant
 
 if TYPE_CHECKING:
+    from caviar.space import Parameter
     from caviar.space.narrowed import NarrowedSpace
 
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--margin",
     type=float,
-    default=0.1,
+    default=0.15,
     show_default=True,
     help="At least so much of a new range is added at either end.",
 )
@@ -111,6 +114,9 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
     if all(change.kind == "kept" for change in space.changes):
         return [f"Nothing to narrow yet. More trials tell more: caviar extend {folder} --trials N"]
     params = [f"    {name}={_code(parameter)}," for name, parameter in space.items()]
+    if not all(map(str.isidentifier, space)):
+        params = [f"    {json.dumps(name)}: {_code(parameter)}," for name, parameter in space.items()]
+        params = ["  {", *params, "  }"]
     return [
         f"The new space is {figures.percent(space.share)} of the old one:",
         *["", "space = caviar.Space(", *params, ")", ""],
@@ -118,6 +124,8 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
     ]
 
 
-def _code(parameter: object) -> str:
-    text = repr(parameter)
-    return text.removeprefix("Constant(").removesuffix(")") if text.startswith("Constant(") else f"caviar.{text}"
+def _code(parameter: Parameter) -> str:
+    """The param as one writes it."""
+    if isinstance(parameter, Constant):
+        return repr(parameter.value)
+    return "caviar." + repr(parameter).replace(", scale='linear'", "")
