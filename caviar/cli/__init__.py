@@ -8,6 +8,7 @@ resume.py      resume, extend
 conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
+importance.py  importance
 events.py      events
 in_words.py    an event in words
 steer.py       set, pause, unpause, rollback, stop

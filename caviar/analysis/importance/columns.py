@@ -94,4 +94,4 @@ def groups_for(trials: int) -> int:
 
 def groups_of_pairs_for(trials: int) -> int:
     """The same along each of two params, whose groups make a table."""
-    return int(np.clip(round(1.26 * trials ** (1 / 4)), 2, MAX_GROUPS_OF_PAIRS))
+    return int(np.clip(round(1.5 * trials ** (1 / 4)), 2, MAX_GROUPS_OF_PAIRS))
