@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from caviar.trial import Saved
+from caviar.trial import ORIGIN, Saved
 
 POLICIES = ("last", "landmarks", "all")
 """``last``: the newest alone. ``landmarks``: the newest few, the best, those before adjustments, and a few that
@@ -48,3 +48,15 @@ def _spread(saved: Sequence[Saved]) -> list[Saved]:
     for one in saved:
         first.setdefault(one.step // stride, one)
     return list(first.values())
+
+
+def unsound(saved: Sequence[Saved], damage: Callable[[Saved], str | None]) -> list[tuple[Saved, str]]:
+    """Of a trial's checkpoints, in order, the newest ones down to one that can be gone on from, newest first, each
+    with what is wrong with it. ``damage`` says that, or None; what its sweep began from is never asked about."""
+    found: list[tuple[Saved, str]] = []
+    for one in reversed(saved):
+        why = None if one.attempt == ORIGIN else damage(one)
+        if why is None:
+            break
+        found.append((one, why))
+    return found

@@ -9,6 +9,7 @@ import math
 
 from caviar.adjusting import with_adjustment
 from caviar.messages import (
+    SPARE,
     Adjusted,
     Adopted,
     Checkpointed,
@@ -50,6 +51,7 @@ def fold(record: TrialRecord, event: Recorded) -> None:
             record.checkpoints = [one for one in record.checkpoints if one[:2] != lost]
         case Decided():
             record.rung = event.rung
+            record.spared = record.spared or event.decision == SPARE
 
 
 def record_of(event: TrialSampled | TrialReopened) -> TrialRecord:
@@ -62,6 +64,7 @@ def record_of(event: TrialSampled | TrialReopened) -> TrialRecord:
             record.checkpoints = [Saved(event.checkpoint, event.step)]
         record.adjustments = [(step, changes) for step, changes in event.adjustments]
         record.by_hand = event.by_hand or bool(event.adjustments)
+        record.spared = event.spared
     return record
 
 
@@ -82,6 +85,7 @@ def reopened(record: TrialRecord, now_us: int) -> TrialReopened:
         record.adjustments,
         [[one.attempt, one.step, one.value if _counts(one.value) else None] for one in own],
         record.by_hand,
+        spared=record.spared,
     )
 
 

@@ -97,6 +97,8 @@ class TrialRecord:
     """(step, {name: value}): from this step on it trains with these values. Those of its main line, in order."""
     by_hand: bool = False
     """Whether it was adjusted, paused or rolled back: it no longer compares with trials that were let alone."""
+    spared: bool = False
+    """Whether it was to be stopped, and was let go on: it runs to its end, whatever rungs may come."""
     paused: bool = False
     """Whether it is to wait."""
     stop_reason: str | None = None

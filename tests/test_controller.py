@@ -389,6 +389,8 @@ SCHEDULERS: list[Scheduler] = [
     Asha(grace_steps=1, reduction_factor=2),
     Hyperband(grace_steps=1, reduction_factor=2),
     MedianStop(grace_steps=1, every=2, min_trials=1),
+    Asha(grace_steps=1, reduction_factor=2, spare=0.5),
+    MedianStop(grace_steps=1, every=2, min_trials=1, spare=0.9),
 ]
 
 
@@ -421,6 +423,7 @@ class AnySweep(RuleBasedStateMachine):
         self.attempts: dict[int, int] = {}
         self.judged: set[tuple[int, int]] = set()
         self.stopped: set[int] = set()
+        self.spared: set[int] = set()
         self.final: dict[int, str] = {}
         self.take(self.controller.begin(started_driver()), self.twin.begin(started_driver()))
 
@@ -432,6 +435,9 @@ class AnySweep(RuleBasedStateMachine):
                 assert item.trial not in self.in_hand
                 assert item.trial not in self.running
                 assert item.attempt > self.attempts.get(item.trial, -1), "an attempt's number is used once"
+                assert item.next_rung is None or item.trial not in self.spared, (
+                    "a spared trial has no further rung"
+                )
                 assert item.max_step == self.controller.state.plan.max_step
                 self.attempts[item.trial] = item.attempt
                 self.in_hand[item.trial] = item
@@ -445,10 +451,13 @@ class AnySweep(RuleBasedStateMachine):
                     self.stopped.discard(item.trial)
                 if isinstance(item, Decided):
                     assert item.trial not in self.stopped, "nothing is decided about a stopped trial"
+                    assert item.trial not in self.spared, "nothing more is decided about a spared trial"
                     assert (item.trial, item.rung) not in self.judged, "a trial is judged once at a rung"
                     self.judged.add((item.trial, item.rung))
                     if item.decision == "stop":
                         self.stopped.add(item.trial)
+                    if item.decision == "spare":
+                        self.spared.add(item.trial)
 
     def handle(self, event: Event) -> None:
         self.now_us += 1

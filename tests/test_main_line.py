@@ -90,14 +90,14 @@ def test_what_is_reopened_has_all_that_it_had() -> None:
         Adjusted(0, 0, 0, 3, {"lr": 0.1}, {"lr": 0.2}),
         Checkpointed(0, 0, 0, 5, math.inf, []),
         Checkpointed(0, 0, 0, 10, 0.5, []),
-        Decided(0, 0, 0, 9, 9, 0.5, "continue"),
+        Decided(0, 0, 0, 9, 9, 0.5, "spare"),
     )
     event = reopened(record, 77)
     assert (event.time_us, event.attempt, event.step, event.checkpoint, event.rung) == (77, 1, 10, 0, 9)
     again = record_of(event)
     assert again.checkpoints == [Saved(0, 5), Saved(0, 10, 0.5)]
     assert (again.adjustments, again.by_hand, again.rung) == (record.adjustments, True, 9)
-    assert (again.attempt, again.step) == (1, 10)
+    assert (again.attempt, again.step, again.spared) == (1, 10, True)
 
 
 def test_reopened_as_earlier_versions_recorded_it() -> None:

@@ -118,12 +118,15 @@ def test_whenever_it_died_the_end_is_that_of_a_sweep_never_interrupted(
     assert again, "no trial was cut off"
 
 
-def test_the_state_of_the_scheduler_is_exactly_what_it_was(deaths: Deaths) -> None:
+@pytest.mark.parametrize("spare", [0.0, 0.5])
+def test_the_state_of_the_scheduler_is_exactly_what_it_was(deaths: Deaths, spare: float) -> None:
     """One trial at a time, so the order of the reports is the same: then so are ASHA's decisions."""
-    declared = sweep(scheduler=caviar.Asha(grace_steps=1, reduction_factor=2), trials=20, checkpoint_every=1)
+    asha = caviar.Asha(grace_steps=1, reduction_factor=2, spare=spare)
+    declared = sweep(scheduler=asha, trials=20, checkpoint_every=1)
     whole = deaths.of(declared)
     judged = rungs(whole)
     assert (whole.trials().status == "stopped").any()
+    assert whole.trials().spared.any() == bool(spare)
     for copy in deaths.copies:
         result = declared.run(copy, caviar.Inline(), resume=True)
         assert rungs(result) == judged

@@ -26,8 +26,15 @@ from caviar.trial import Params, TrialState
 if TYPE_CHECKING:
     import pandas as pd
 
+    from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
+    from caviar.analysis.export.source import Source
     from caviar.analysis.importance import Importance, Method
+    from caviar.analysis.plots import Plots
+    from caviar.analysis.rechecked import Recheck
+    from caviar.analysis.what_if import WhatIf
+    from caviar.schedulers import Scheduler
+    from caviar.space.narrowed import NarrowedSpace
 
 Status = Literal["finished", "running", "interrupted"]
 
@@ -126,7 +133,7 @@ class Result:
 
         Columns ``stage``, ``status``, ``reason``, ``attempts`` (started), ``steps`` (the last on the main line,
         0 before the first report), ``start_time``, ``end_time``, ``by_hand`` (whether a person adjusted, paused,
-        rolled back or stopped it),
+        rolled back or stopped it), ``spared`` (whether the scheduler would have stopped it, and let it go on),
         ``params.<name>`` and ``metrics.<name>`` (as last reported on the main line). Missing is NaN or NaT. In an
         interrupted sweep, trials that were cut off are pending.
         """
@@ -161,19 +168,62 @@ class Result:
 
         return frames.events_frame(self._events)
 
+    def zoom(self, top: float = 0.1, *, margin: float = 0.1, widen: bool = True) -> NarrowedSpace:
+        """The space around the trials that did best: a `Space`, and of each param in ``changes`` what became of it
+        and why; ``explained()`` is a table. It begins from the space of the last stage.
+
+        ``top``: the share of the trials that count as the best; at least 10 do. ``margin``: at least so much of a
+        new range is added at either end. ``widen``: whether a range is widened where the best pile up at its end.
+        Raises `CaviarError` if no trial has a finite metric.
+        """
+        from caviar.analysis.zoom import zoom
+
+        return zoom(self, top=top, margin=margin, widen=widen)
+
+    def edges(self, top: float = 0.1) -> pd.DataFrame:
+        """The params whose best values pile up at an end of their range.
+
+        Columns ``param``, ``end`` (``low`` or ``high``), ``low``, ``high`` (the range), ``share`` (of the best
+        trials, those within a tenth of the range of that end) and ``suggestion``. Raises as `zoom` does.
+        """
+        from caviar.analysis.zoom import edges
+
+        return edges(self, top=top)
+
     def refresh(self) -> Self:
         """Read the folder again; returns this result, now a picture of the present."""
         self.__dict__ = {"path": self.path, "_contents": _read(self.path)}  # and so drops all that was cached
         return self
 
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML page with the curves, params against the metric, and the best trials.
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures in plotly, each a method: ``result.plot.curves()``."""
+        from caviar.analysis.plots import Plots
 
-        Returns where it lies. Raises `CaviarError` if plotly is not installed.
+        return Plots(self)
+
+    def what_if(self, scheduler: Scheduler, *, workers: int | None = None) -> WhatIf:
+        """What another scheduler would have cost and found: the recorded curves, replayed in virtual time at the
+        trials' own pace.
+
+        ``workers``: trials at once, which the order of reports depends on; None: as many as the record had. How
+        trials that were stopped would have gone on nobody knows: `WhatIf` says how many would have. Raises
+        `UsageError` for a scheduler that cannot serve this sweep, `CaviarError` where no trial reported anything.
         """
-        from caviar.analysis.page import write_page
+        from caviar.analysis.what_if import what_if
 
-        return write_page(self, path)
+        return what_if(self, [scheduler], workers=workers)[0]
+
+    def report(self, path: str | Path = "report.html", *, title: str | None = None) -> Path:
+        """Write one self-contained HTML page: the best setting, what mattered, what to do next and why, all
+        figures, the declaration, and what failed.
+
+        ``title``: None takes the sweep's name. Returns where it lies. What cannot be told of this sweep, the page
+        says in a line. Raises `CaviarError` if plotly is not installed.
+        """
+        from caviar.analysis.report import write_report
+
+        return write_report(self, path, title=title)
 
     def importance(self, stage: int | None = None, *, method: Method = "auto", seed: int = 0) -> Importance:
         """Which params mattered, with intervals, pairs that act together, and a summary in words.
@@ -189,12 +239,54 @@ class Result:
 
         return importance(self, stage, method=method, seed=seed)
 
+    def export(
+        self,
+        path: str | Path,
+        to: Literal["csv", "tensorboard"] = "csv",
+        *,
+        top: int | None = None,
+        trials: Iterable[int] | None = None,
+        attempts: Literal["last", "all"] = "last",
+        tidy: bool = False,
+        replace: bool = False,
+    ) -> Path:
+        """Write the sweep into a new folder, for other tools; returns where it lies.
+
+        ``to="csv"``: curves.csv (one row a report of the main lines; with ``attempts="all"`` of all, and with
+        ``tidy`` one row a value), trials.csv and events.csv. ``to="tensorboard"``: a run a trial, with its main
+        line as scalars in 32 bits, and its params for the HParams page. export.json says what it is of.
+
+        ``top``: only so many of the best trials; ``trials``: only these; either way with the events of no trial.
+        ``replace``: also in the place of an earlier export. Raises `UsageError` for a folder that is there
+        already, and for an unknown trial; `CaviarError` if TensorBoard is not installed.
+        """
+        from caviar.analysis.export import export
+
+        return export(self._source(top, trials, attempts), path, to=to, tidy=tidy, replace=replace)
+
+    def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
+        """Train the best settings again, beside fresh ones, and say whether what was best still is.
+
+        ``sweep``: the `Sweep` as it is today, whose `Sweep.recheck` has all else; None, with ``out``: compare
+        with a recheck that is there already, without training."""
+        if sweep is not None:
+            found: Recheck = sweep.recheck(self.path, executor, **how)
+            return found
+        from caviar.analysis.then_and_now import compare
+
+        if how.keys() != {"out"} or how["out"] is None:
+            raise UsageError(
+                "Result.recheck(): needs the Sweep to train with, as in result.recheck(sweep), or out=..., a "
+                "recheck that is there"
+            )
+        return compare(self, load(how["out"]))
+
     # --- what the command line and the page also want ----------------------------------------------------
 
     @cached_property
     def ended(self) -> str | None:
         """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
-        rows = self._events.rows("driver_started", "sweep_ended")
+        rows = self._events.rows("sweep_ended")
         return str(self._events.data(rows[-1:])[0]["reason"]) if self.status == "finished" and len(rows) else None
 
     @cached_property
@@ -210,6 +302,18 @@ class Result:
     def space(self) -> Space:
         """The space that the sweep was declared with."""
         return Space.from_dict(self.declaration["space"])
+
+    @cached_property
+    def stage_spaces(self) -> dict[int, Space]:
+        """The space that each stage was sampled from."""
+        stages, spaces = self._events.fields(self._events.rows("stage_opened"), "stage_opened", "stage", "space")
+        return {stage: Space.from_dict(space) for stage, space in zip(stages, spaces, strict=True)}
+
+    @cached_property
+    def last_space(self) -> Space:
+        """The space of the last stage."""
+        spaces = self.stage_spaces
+        return spaces[max(spaces)] if spaces else self.space
 
     @cached_property
     def params(self) -> list[str]:
@@ -242,11 +346,68 @@ class Result:
         limit = self.declaration.get("max_step")
         return savings(self._trials, steps, None if limit is None else limit - before)
 
+    def audit(self, by: Literal["last", "best"] = "last") -> Audit:
+        """What early stopping saved and cost.
+
+        ``by``: what counts as the value at a trial's end, the ``"last"`` that it reported or the ``"best"`` of its
+        curve; anything else raises `UsageError`. Trials that a person had a hand in are left out, and a trial that
+        failed or diverged ended worst. What it cost can be told where some trials were spared, as with
+        ``Asha(spare=0.05)``.
+        """
+        from caviar.analysis.audit import audit
+        from caviar.analysis.judged import Decisions, Ends, last_of_each
+
+        if by not in ("last", "best"):
+            raise UsageError(f'audit(by={by!r}): must be "last" or "best"')
+        values = self._known_line.of_metric(self.metric)
+        last = self._best_of_each if by == "best" else last_of_each(values)
+        ends = Ends.of(self._trials, self._known_line, last, maximize=self.maximize)
+        decisions = Decisions.of(self._events, self._trials, maximize=self.maximize)
+        before = (self.declaration.get("origin") or {"step": 0})["step"]
+        limit = self.declaration.get("max_step")
+        return audit(self._trials, decisions, ends, max_step=limit, before=before, by=by)
+
     def elapsed_s(self) -> float:
         """The time that the sweep spent in the hands of a driver, over all resumes."""
         clock = Clock()
         clock.add(self._events, self._reports.time_us)
         return clock.elapsed_s()
+
+    def _source(self, top: int | None, trials: Iterable[int] | None, attempts: str) -> Source:
+        """What is to be exported."""
+        from caviar.analysis.export.source import Source
+
+        if attempts not in ("last", "all"):
+            raise UsageError(f'export(attempts={attempts!r}): must be "last" or "all"')
+        if top is not None and trials is not None:
+            raise UsageError("export(top=..., trials=...): takes one of the two")
+        source = Source(
+            path=self.path,
+            status=self.status,
+            metric=self.metric,
+            maximize=self.maximize,
+            declaration=self.declaration,
+            frame=self.trials(),
+            columns=self._trials,
+            reports=self._main_line if attempts == "last" else self._reports,
+            best=self._best_of_each,
+            events=self._events,
+            event_rows=np.arange(len(self._events)),
+            with_attempt=attempts == "all",
+        )
+        if trials is not None:
+            wanted = np.array(list(trials), np.int64)
+            for trial in wanted.tolist():
+                self.params_of(trial)
+            return source.only(wanted)
+        if top is not None:
+            wanted = self.top(top).index.to_numpy()
+            if not len(wanted):
+                raise CaviarError(
+                    f"{self.path}: no trial has reported a finite {self.metric!r} yet, so none is best"
+                )
+            return source.only(wanted)
+        return source
 
     # --- the picture, worked out once -----------------------------------------------------------------------
 

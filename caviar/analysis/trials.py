@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from caviar.analysis.reports import NOWHERE, Bools, Restarts, dictionary
 from caviar.errors import FolderError
-from caviar.messages import BY_HAND, EventsLost, Ints
+from caviar.messages import BY_HAND, SPARE, EventsLost, Ints
 from caviar.store.event_data import COLUMNS_OF, EventDataError, field, parse_event, parse_rows
 from caviar.trial import Params, TrialState
 
@@ -54,6 +54,12 @@ class EventColumns:
         """The data of some rows, as JSON text."""
         texts: list[str] = self._data.take(pa.array(rows)).to_pylist()
         return texts
+
+    def saying(self, rows: Ints, text: str) -> Ints:
+        """Those of some rows whose data, as JSON text, have this text in them."""
+        found: Bools = pc.match_substring(self._data.take(pa.array(rows)), text).to_numpy()
+        there: Ints = rows[found]
+        return there
 
     def data(self, rows: Ints) -> list[dict[str, Any]]:
         """The data of some rows, parsed: objects, unless it raises `FolderError`."""
@@ -115,6 +121,8 @@ class TrialColumns:
     end_us: Ints
     """Microseconds since the epoch; `NO_TIME` where it has not come to that."""
     by_hand: Bools
+    spared: Bools
+    """Which the scheduler would have stopped, and let go on."""
     restarts: Restarts
     where: str
     """The sweep folder, for errors."""
@@ -180,7 +188,8 @@ class TrialColumns:
             attempts=np.bincount(place, minlength=count).astype(np.int64),
             start_us=start_us,
             end_us=end_us,
-            by_hand=np.isin(trial, events.trial[_by_person(events)]),
+            by_hand=np.isin(trial, events.trial[by_person(events)]),
+            spared=np.isin(trial, events.trial[_spared(events)]),
             restarts=restarts,
             where=events.where,
             gaps=events.gaps,
@@ -210,7 +219,7 @@ def lasting_ends(events: EventColumns) -> Ints:
     return np.intersect1d(rows[len(rows) - 1 - last], events.rows("trial_ended"), assume_unique=True)
 
 
-def _by_person(events: EventColumns) -> Ints:
+def by_person(events: EventColumns) -> Ints:
     """The rows of what people did to single trials."""
     found = [events.rows("paused")]
     for kind, name in (("stop_ordered", "reason"), ("adjusted", "by"), ("rolled_back", "by")):
@@ -219,6 +228,14 @@ def _by_person(events: EventColumns) -> Ints:
         [who] = events.fields(rows, kind, name)
         found.append(rows[np.array([each == BY_HAND for each in who], bool)])
     return np.concatenate(found)
+
+
+def _spared(events: EventColumns) -> Ints:
+    """The rows of decisions that spared a trial. Only those are parsed that have the word in their text."""
+    rows = events.saying(events.rows("decision"), f'"{SPARE}"')
+    [decision] = events.fields(rows, "decision", "decision")
+    spared: Ints = rows[np.array([each == SPARE for each in decision], bool)]
+    return spared
 
 
 def beginnings(events: EventColumns, rows: Ints) -> tuple[Ints, Ints, Ints]:

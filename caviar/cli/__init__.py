@@ -9,11 +9,16 @@ conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
 importance.py  importance
+export.py      export
+report.py      report
+what_if.py     what-if
 events.py      events
 in_words.py    an event in words
 steer.py       set, pause, unpause, rollback, stop
 settings.py    lr=0.01 -> what it asks for
+scheduler_text.py   asha:grace_steps=2 -> a scheduler
 panda.py       panda, replay
+recheck.py     recheck
 check.py       check
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again

@@ -31,6 +31,11 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "importance": "caviar.cli.importance",
+    "export": "caviar.cli.export",
+    "what-if": "caviar.cli.what_if",
+    "audit": "caviar.cli.audit",
+    "report": "caviar.cli.report",
+    "zoom": "caviar.cli.zoom",
     "panda": "caviar.cli.panda",
     "replay": "caviar.cli.panda",
     "fork": "caviar.cli.fork",
@@ -40,6 +45,7 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "recheck": "caviar.cli.recheck",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
@@ -63,7 +69,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

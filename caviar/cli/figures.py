@@ -32,6 +32,11 @@ def rate(per_s: float) -> str:
     return f"{per_s:.2g}" if per_s < 10 else f"{per_s:,.0f}"
 
 
+def percent(share: float) -> str:
+    """A share in percent: two digits, whole from 10% on."""
+    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.2g}%"
+
+
 def duration(seconds: float) -> str:
     """A duration to its two greatest units: ``8.2 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 3 h``."""
     if not math.isfinite(seconds):

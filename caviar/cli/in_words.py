@@ -8,7 +8,7 @@ from typing import Any
 
 from caviar.adjusting import OPERATIONS, told
 from caviar.cli import figures
-from caviar.messages import BY_HAND
+from caviar.messages import BY_HAND, SPARE
 
 
 def what(event: Mapping[str, Any]) -> str:
@@ -22,7 +22,8 @@ def what(event: Mapping[str, Any]) -> str:
             again = "" if data.get("restored") is None else f", from step {data['restored']}"
             return f"attempt {event['attempt']} on {data['worker']}{again}"
         case "decision":
-            return f"{data['decision']} at step {step} (rung {data['rung']}): {_value(data['value'])}"
+            judged = f"{data['decision']} at step {step} (rung {data['rung']}): {_value(data['value'])}"
+            return f"{judged}; to be stopped, but runs to its end" if data["decision"] == SPARE else judged
         case "trial_ended":
             return _end(data, step)
         case "attempt_failed":
@@ -59,7 +60,9 @@ def what(event: Mapping[str, Any]) -> str:
         case "sweep_started":
             return f"{data['trials']} trials"
         case "stage_opened":
-            return f"stage {data['stage']}: {', '.join(param['name'] for param in data['space']['params'])}"
+            names = ", ".join(param["name"] for param in data["space"]["params"])
+            why = "; ".join(f"{one.get('name')} {one.get('why')}" for one in data.get("zoom") or ())
+            return f"stage {data['stage']}: {why or names}"
         case "driver_started":
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":

@@ -87,7 +87,7 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     seconds = (frame["end_time"] - frame["start_time"]).dt.total_seconds()
     frame = frame.assign(time=pd.Series([figures.duration(each) for each in seconds], frame.index, dtype=object))
     frame = frame.drop(columns=["start_time", "end_time"])
-    for name, usual in (("stage", 0), ("attempts", 1), ("by_hand", False)):
+    for name, usual in (("stage", 0), ("attempts", 1), ("by_hand", False), ("spared", False)):
         if (frame[name] == usual).all():
             frame = frame.drop(columns=name)
     if frame["reason"].isna().all():

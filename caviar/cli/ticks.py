@@ -20,6 +20,9 @@ LOG_FROM = 100.0
 SAME = 1e-9
 """Bounds that differ by less than this share of them are one value: closer ones would show the steps of floats."""
 
+TINY = 1e-305
+"""Bounds that differ by less than this are one value: floats that small have no room for ticks between them."""
+
 MOST = 50
 """No axis needs more ticks."""
 
@@ -50,13 +53,15 @@ class Axis:
         """An axis for finite values from ``low`` to ``high``; a single one lies in its middle. ``log``: with None,
         where the values are positive and span more than `LOG_FROM`; it needs positive values."""
         if log is None:
-            log = low > 0 and high / LOG_FROM > low
-        if high / 2 - low / 2 > SAME * max(abs(low), abs(high)):
+            log = low > TINY and high / LOG_FROM > low
+        if high / 2 - low / 2 > max(SAME * max(abs(low), abs(high)), TINY):
             return cls(low, high, log)
         most = sys.float_info.max
         if log:
-            return cls(max(low / 2, sys.float_info.min), min(high, most / 2) * 2, log)
-        around = max(abs(low), abs(high)) / 2 or 1.0
+            low = max(low / 2, sys.float_info.min)
+            return cls(low, 2 * min(max(high, 2 * low), most / 2), log)
+        around = max(abs(low), abs(high)) / 2
+        around = around if around > TINY else 1.0
         return cls(max(low - around, -most), min(high + around, most), log)
 
     def shares(self, values: Floats) -> Floats:

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +107,13 @@ class Course:
                 best, best_step = float(values[at]), self.steps[at]
         ids = (self.launch.trial, self.launch.attempt, self.step_at(self.position))
         return AttemptEnded(now_us, *ids, outcome, reason, self.end.error, value, best, best_step)
+
+
+class Source(Protocol):
+    """Where the courses of simulated trials come from."""
+
+    def course(self, launch: Launch, job: Job) -> Course:
+        """The course of an attempt, from where it begins."""
 
 
 class Known:

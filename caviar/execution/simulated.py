@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from caviar.errors import UsageError
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
-from caviar.execution.course import Course, Curve, Known, Trained
+from caviar.execution.course import Course, Curve, Known, Source, Trained
 from caviar.messages import (
     Answer,
     AttemptEnded,
@@ -50,13 +50,14 @@ class Simulated(Executor):
         *,
         step_s: float | Callable[[Mapping[str, Any]], float] = 1.0,
         curves: Callable[[Launch], Curve] | pd.DataFrame | None = None,
+        source: Source | None = None,
     ) -> None:
         if not isinstance(workers, int) or workers < 1:
             raise UsageError(f"Simulated(workers={workers!r}): needs a whole number of at least 1")
         if not callable(step_s) and not (isinstance(step_s, int | float) and step_s > 0):
             raise UsageError(f"Simulated(step_s={step_s!r}): needs a positive number of seconds, or a function")
         self._step_s = step_s
-        self._source = Trained() if curves is None else Known(curves)
+        self._source: Source = source or (Trained() if curves is None else Known(curves))
         self._workers = workers
         self._idle: list[int] = []
         self._queue: deque[Launch] = deque()

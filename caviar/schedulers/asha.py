@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import GeometricRungs, Rung, Rungs, check_reduction_factor, check_whole
+from caviar.schedulers.sparing import check_spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,9 @@ class Asha(Scheduler):
 
     ``grace_steps``: no trial stops before this step. ``reduction_factor``: above 1; about one in so many goes on
     at each rung. It need not be whole: fractional rungs are rounded to the nearest step, and always rise.
+    ``spare``: with this probability a trial that is to be stopped runs to its end all the same, judged at no
+    further rung. Such trials are a control group, by which `Result.audit` tells what stopping cost; decisions
+    about the others do not change.
 
     Ties with the last loss that is good enough go on. Non-finite losses arrive as ``inf``, a loss like any other
     and the worst: they count among the n, and they tie with each other, so one goes on exactly where fewer
@@ -36,10 +40,13 @@ class Asha(Scheduler):
     name: ClassVar[str] = "asha"
     grace_steps: int = 1
     reduction_factor: float = 3
+    _: KW_ONLY
+    spare: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("Asha", grace_steps=self.grace_steps)
         check_reduction_factor("Asha", self.reduction_factor)
+        check_spare("Asha", self.spare)
 
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = GeometricRungs(self.grace_steps, self.reduction_factor, max_step=max_step)

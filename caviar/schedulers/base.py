@@ -8,10 +8,12 @@ the record gives exactly the judge that wrote it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from caviar.declared import Declared
+from caviar.messages import SPARE
 
 
 class Verdict(StrEnum):
@@ -19,6 +21,8 @@ class Verdict(StrEnum):
 
     CONTINUE = "continue"
     STOP = "stop"
+    SPARE = SPARE
+    """To be stopped, and let go on all the same, to its end: what a judge says is never this."""
 
 
 class Judge(ABC):
@@ -37,11 +41,13 @@ class Judge(ABC):
 
     @abstractmethod
     def decide(self, trial: int, rung: int, loss: float) -> Verdict:
-        """Judge a trial that reached ``rung`` with ``loss``, counting it among those seen. Changes nothing."""
+        """Judge a trial that reached ``rung`` with ``loss``, counting it among those seen: continue or stop.
+        Changes nothing."""
 
     @abstractmethod
     def observe(self, trial: int, rung: int, loss: float) -> None:
-        """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung."""
+        """A decision about this trial at this rung was recorded: count it. Called once for a trial and a rung; not
+        after the rung at which it is stopped or spared."""
 
     def observe_alone(self, trial: int, rung: int, loss: float) -> None:
         """The same of a trial that was touched by hand: it counts for itself, and not among those that others are
@@ -57,6 +63,20 @@ class Judge(ABC):
 
 class Scheduler(Declared):
     """Declares how trials are judged."""
+
+    spare: float = 0.0
+    """The share of the trials to be stopped that run to their end all the same, from 0 on and below 1."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        data = dict(super().to_dict())
+        if not self.spare:  # as before there was one: a sweep of then can be gone on with
+            data.pop("spare", None)
+        return data
+
+    def judges_as(self, other: Scheduler) -> bool:
+        """Whether both judge alike, whatever share they spare."""
+        mine, theirs = ({**one.to_dict(), "spare": None} for one in (self, other))
+        return mine == theirs
 
     @abstractmethod
     def begin(self, *, max_step: int | None) -> Judge:

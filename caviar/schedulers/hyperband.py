@@ -12,6 +12,7 @@ from caviar.errors import UsageError
 from caviar.schedulers.asha import AshaJudge
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import GeometricRungs, ListedRungs, check_reduction_factor, check_whole
+from caviar.schedulers.sparing import check_spare
 
 # 2**64 over the golden ratio, made odd: multiples of it, modulo 2**64, fill the circle evenly from the first on
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -46,9 +47,9 @@ class Hyperband(Scheduler):
     shared out evenly. `plan` shows the brackets.
 
     ``grace_steps``: no trial stops before this step. ``reduction_factor``: above 1, not necessarily whole, as in
-    `Asha`. ``brackets``: how many to use, the most eager first; None: all. Wrong arguments raise `UsageError`, and
-    so do a missing max_step and more brackets than max_step allows. A sweep that is extended to further steps
-    keeps the brackets that it has.
+    `Asha`. ``brackets``: how many to use, the most eager first; None: all. ``spare``: as in `Asha`. Wrong
+    arguments raise `UsageError`, and so do a missing max_step and more brackets than max_step allows. A sweep that
+    is extended to further steps keeps the brackets that it has.
 
     Source: Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to
     Hyperparameter Optimization", JMLR 18(185), 2018; asynchronous as in the ASHA paper, arXiv:1810.05934.
@@ -59,12 +60,14 @@ class Hyperband(Scheduler):
     reduction_factor: float = 3
     _: KW_ONLY
     brackets: int | None = None
+    spare: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("Hyperband", grace_steps=self.grace_steps)
         check_reduction_factor("Hyperband", self.reduction_factor)
         if self.brackets is not None:
             check_whole("Hyperband", brackets=self.brackets)
+        check_spare("Hyperband", self.spare)
 
     def plan(self, max_step: int) -> tuple[Bracket, ...]:
         """The brackets for trials of up to ``max_step`` steps, the most eager first."""

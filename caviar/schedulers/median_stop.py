@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import RegularRungs, Rung, check_whole
+from caviar.schedulers.sparing import check_spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class MedianStop(Scheduler):
     The median of an even number is the mean of the middle two.
 
     ``grace_steps``: no trial stops before this step. ``every``: steps between rungs, at each of which `report`
-    waits for an answer. ``min_trials``: nobody stops at a rung before so many others were judged there.
+    waits for an answer. ``min_trials``: nobody stops at a rung before so many others were judged there. ``spare``:
+    as in `Asha`.
 
     Ties with the median go on. Non-finite losses arrive as ``inf``: from then on the trial's average is ``inf``,
     while its best stays; where the median is ``inf`` nobody stops. Whom a trial is compared with depends on
@@ -40,9 +42,11 @@ class MedianStop(Scheduler):
     every: int = 1
     _: KW_ONLY
     min_trials: int = 5
+    spare: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("MedianStop", grace_steps=self.grace_steps, every=self.every, min_trials=self.min_trials)
+        check_spare("MedianStop", self.spare)
 
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)

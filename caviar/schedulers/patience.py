@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
 from caviar.schedulers.rung import RegularRungs, check_number, check_whole
+from caviar.schedulers.sparing import check_spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Patience(Scheduler):
     ``patience``: judged steps. ``min_delta``: in the metric's own units. ``grace_steps``: the first step that is
     judged. ``every``: steps between those judged, at each of which `report` waits for an answer. A training
     function that reports every 10 steps wants ``every=10, grace_steps=10``: a report that passed several judged
-    steps counts at each of them with the same loss, and so uses up the patience.
+    steps counts at each of them with the same loss, and so uses up the patience. ``spare``: as in `Asha`.
 
     Ties do not improve. Non-finite losses arrive as ``inf``: they do not improve, and any finite loss improves
     on them. Costs O(1); nothing is kept of a trial that ended. Wrong arguments raise `UsageError`.
@@ -35,10 +36,12 @@ class Patience(Scheduler):
     _: KW_ONLY
     grace_steps: int = 1
     every: int = 1
+    spare: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("Patience", patience=self.patience, grace_steps=self.grace_steps, every=self.every)
         check_number("Patience", min_delta=self.min_delta)
+        check_spare("Patience", self.spare)
 
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)

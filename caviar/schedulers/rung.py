@@ -136,15 +136,16 @@ def check_whole(scheduler: str, **arguments: object) -> None:
 def check_number(scheduler: str, **arguments: object) -> None:
     """Raise `UsageError` unless each argument is an int or float, finite and not negative."""
     for name, value in arguments.items():
-        if not _is_finite(value) or value < 0:
+        if not is_finite(value) or value < 0:
             raise UsageError(f"{scheduler}({name}={value!r}): needs a finite number of at least 0")
 
 
 def check_reduction_factor(scheduler: str, value: object) -> None:
     """Raise `UsageError` unless ``value`` is an int or float, finite and above 1."""
-    if not _is_finite(value) or value <= 1:
+    if not is_finite(value) or value <= 1:
         raise UsageError(f"{scheduler}(reduction_factor={value!r}): needs a finite number above 1")
 
 
-def _is_finite(value: object) -> TypeGuard[float]:
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether it is an int or float, and finite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf

@@ -178,6 +178,22 @@ class _Range(_Record):
         middle = (forward(value - self.margin) + forward(value + self.margin)) / 2
         return min(1.0, max(0.0, (middle - self._start) / self._span))
 
+    @property
+    def span(self) -> float:
+        """How long the range is on its scale; two on the same scale can be compared."""
+        return self._span
+
+    def cell(self, value: float) -> tuple[float, float]:
+        """The coordinates that a value owns, from and to: of a real number a point. Below 0 or above 1 where the
+        value lies outside the bounds; it must be on the scale."""
+        forward, _ = _SCALES[self.scale]
+        start, end = forward(value - self.margin), forward(value + self.margin)
+        return (start - self._start) / self._span, (end - self._start) / self._span
+
+    def value_at(self, coordinate: float) -> float:
+        """The number at any coordinate, also outside 0 to 1; a whole number is not rounded here."""
+        return _SCALES[self.scale][1](self._start + coordinate * self._span)
+
     def check(self, value: object, name: str) -> float:
         """The value in its own type; `SpaceError` where the param so named cannot have it. 3.0 is whole."""
         number = _number(value)

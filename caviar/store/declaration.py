@@ -40,7 +40,7 @@ def _is_origin(value: object) -> bool:
 _OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
     "path": _is_text,
     "created_us": lambda value: is_whole(value, most=2**57),
-    "trial": lambda value: is_whole(value, most=MAX_TRIALS - 1),
+    "trial": lambda value: _is_trial(value),
     "attempt": lambda value: value is None or is_whole(value, most=2**31 - 1),
     "step": lambda value: is_whole(value, least=1, most=2**53),
     "params": lambda value: (
@@ -50,6 +50,32 @@ _OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
     "way": lambda value: isinstance(value, list) and all(map(_is_entry, value)),
     "vary": lambda value: _is_list(value, str),
 }
+
+
+def _is_recheck(value: object) -> bool:
+    """Whether it says which trials of another sweep are trained again, by which trials."""
+    if not isinstance(value, dict) or value.keys() != {"path", "created_us", "trials", "of"}:
+        return False
+    pairs = value["trials"]
+    if not (
+        isinstance(pairs, list) and pairs and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    ):
+        return False
+    if not all(_is_trial(trial) and isinstance(again, list) and again for trial, again in pairs):
+        return False
+    numbers = [one for _, again in pairs for one in again]
+    return (
+        all(map(_is_trial, numbers))
+        and len(set(numbers)) == len(numbers)
+        and len({trial for trial, _ in pairs}) == len(pairs)
+        and _is_text(value["path"])
+        and is_whole(value["created_us"], most=2**57)
+        and is_whole(value["of"], least=len(pairs), most=MAX_TRIALS)
+    )
+
+
+def _is_trial(value: object) -> bool:
+    return is_whole(value, most=MAX_TRIALS - 1)
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -62,6 +88,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "space": (lambda value: isinstance(value, dict), "an object"),
     "sampler": (lambda value: isinstance(value, dict), "an object"),
     "scheduler": (lambda value: isinstance(value, dict), "an object"),
+    "stages": (lambda value: is_whole(value, least=1, most=MAX_TRIALS), "a number from 1 on"),
     "seed": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "retries": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "first": (lambda value: _is_list(value, dict), "a list of objects"),
@@ -71,6 +98,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "a list of [step, changes]",
     ),
     "origin": (lambda value: value is None or _is_origin(value), "what trials begin from, or null"),
+    "recheck": (lambda value: value is None or _is_recheck(value), "what is trained again, or null"),
     "code": (lambda value: isinstance(value, dict) and _is_list([*value.values()], str), "an object of texts"),
 }
 """What readers, and drivers that go on with it, use of it."""

@@ -33,7 +33,7 @@ def test_trials_have_the_columns_of_the_contract(story):
 
     assert frame.index.name == "trial"
     assert list(frame.columns) == [
-        "stage", "status", "reason", "attempts", "steps", "start_time", "end_time", "by_hand",
+        "stage", "status", "reason", "attempts", "steps", "start_time", "end_time", "by_hand", "spared",
         "params.lr", "params.momentum", "params.optimizer", "params.beta2", "params.layers", "params.epsilon",
         "metrics.loss", "metrics.accuracy",
     ]  # fmt: skip

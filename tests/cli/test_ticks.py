@@ -107,3 +107,11 @@ def test_a_single_value_lies_within_its_axis(value, log):
     [share] = axis.shares(np.array([max(value, axis.low)]))
     assert 0 <= share <= 1
     assert math.isfinite(axis.high)
+
+
+@pytest.mark.parametrize("log", [None, False, True])
+@pytest.mark.parametrize(("low", "high"), [(5e-324, 5e-324), (1e-320, 3e-315), (5e-324, 1e-310)])
+def test_the_smallest_floats_are_one_value(low: float, high: float, log: bool | None) -> None:
+    axis = Axis.of(low, high, log=log)
+    assert axis.low < axis.high
+    assert all(axis.low <= tick.value <= axis.high for tick in ticks(axis, 6))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from caviar.analysis.importance.columns import Column, groups_for, groups_of_pairs_for
+from caviar.analysis.importance.columns import MIN_TRIALS, Column, groups_for, groups_of_pairs_for
 from caviar.analysis.importance.record import LEVEL
 from caviar.messages import Floats, Ints
 
@@ -113,8 +113,8 @@ class Pair:
 def effects(found: Sequence[tuple[float, Floats, Floats]]) -> Effects:
     """What was found of each, of each in the shuffles, and of each in the resamples."""
     share = np.array([each for each, _, _ in found], np.float64)
-    shuffled = np.array([each for _, each, _ in found], np.float64).reshape(len(found), -1)
-    resampled = np.array([each for _, _, each in found], np.float64).reshape(len(found), -1)
+    shuffled = np.array([each for _, each, _ in found], np.float64).reshape(len(found), -1 if found else 0)
+    resampled = np.array([each for _, _, each in found], np.float64).reshape(len(found), -1 if found else 0)
     told = ~np.isnan(share)
     low, high, noise = (np.full(len(found), np.nan) for _ in range(3))
     if told.any():
@@ -141,7 +141,7 @@ def _share(groups: Ints, score: Floats, weight: Floats | None = None) -> Floats:
     indicator = _indicator(groups)
     free = len(groups) - indicator.shape[0]
     one = np.ones((len(score), 1)) if weight is None else weight
-    if free < 1:
+    if free < 1 or len(groups) < MIN_TRIALS:
         return np.full(max(score.shape[1], one.shape[1]), np.nan)
     total, weighted = _around_mean(score, one)
     between = _explained(indicator, weighted, one)

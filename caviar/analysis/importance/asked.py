@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from caviar.analysis.importance.anova import Draws, Effects, Pair, one_by_one, pairs_of
-from caviar.analysis.importance.columns import Column, columns_of
+from caviar.analysis.importance.columns import MIN_TRIALS, Column, columns_of
 from caviar.analysis.importance.record import NEGLIGIBLE, Importance, Method
 from caviar.errors import CaviarError, UsageError
 from caviar.space import Space
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.result import Result
-
-MIN_TRIALS = 10
-"""With fewer trials nothing is said."""
 
 
 def importance(result: Result, stage: int | None, *, method: Method, seed: int) -> Importance:
@@ -90,16 +87,16 @@ def _of_stage(
 
 
 def _verdicts(found: Effects) -> list[str]:
-    return [
-        "cannot be told"
-        if np.isnan(share)
-        else "matters"
-        if share > noise
-        else "does not matter"
-        if max(high, noise) <= NEGLIGIBLE
-        else "cannot be told"
-        for share, high, noise in zip(found.share, found.high, found.noise, strict=True)
-    ]
+    rows = zip(found.share, found.low, found.high, found.noise, strict=True)
+    return [_verdict(*map(float, row)) for row in rows]
+
+
+def _verdict(share: float, low: float, high: float, noise: float) -> str:
+    """What is above chance both by the shuffles and by the resamples matters. What stays below a share that would
+    be little, where as little could have been seen, does not; NaN compares as neither."""
+    if share > noise and low > 0:
+        return "matters"
+    return "does not matter" if max(high, noise) <= NEGLIGIBLE else "cannot be told"
 
 
 def _pairs_frame(pairs: list[Pair], found: Effects) -> pd.DataFrame:

@@ -1,0 +1,215 @@
+"""The sections of a live run: where it stands, what was done to it, and its curve with that on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caviar.adjusting import Timeline, effective, with_adjustment
+from caviar.analysis.acts import Act, acts
+from caviar.analysis.plots.look import BEST, INK, MAIN, empty, figure, plain, slim, whole
+from caviar.analysis.report.advice import Advice
+from caviar.analysis.report.gallery import PICTURES, Picture, gallery
+from caviar.analysis.report.markup import Html, code, join, number, paragraph, python_dict, short_moment, table
+from caviar.analysis.report.section import Section
+from caviar.analysis.report.trouble import TROUBLE, folder
+from caviar.analysis.reports import ReportColumns
+from caviar.errors import CaviarError
+from caviar.space import Float, Int
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from caviar.analysis.result import Result
+
+TRIAL = 0
+MARKED = 40
+"""So many changes at most are marked on the curve."""
+MAX_POINTS = 4_000
+SHOWN = 100
+TITLE = "The learning curve"
+
+
+def is_live_run(result: Result) -> bool:
+    """Whether it is one run in the hands of a person or of rules, and not a search."""
+    return result.declaration.get("panda") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a live run trained with, and what was done to it."""
+
+    began: dict[str, Any]
+    now: dict[str, Any]
+    since: dict[str, int]
+    """The first step trained with the value of now, of what changed."""
+    acts: list[Act]
+    on_line: list[bool]
+    """Of each act, whether it led to now."""
+
+
+def course(result: Result) -> Course | None:
+    """None where its trial was not sampled yet."""
+    if not len(result._trials):
+        return None
+    done = [act for act in acts(result._events, TRIAL) if act.kind not in ("driver_started", "driver_stopped")]
+    on_line = [not any(later.drops(act) for later in done[at + 1 :]) for at, act in enumerate(done)]
+    timeline: Timeline = []
+    for kind, step, new in _bends(result):
+        if kind == "adjusted":
+            timeline = with_adjustment(timeline, step, new)
+        else:
+            timeline = [(at, changes) for at, changes in timeline if at <= step]
+    schedule = tuple((step, changes) for step, changes in result.declaration.get("schedule") or ())
+    sampled = result.params_of(TRIAL)
+    began, later = effective(sampled, schedule, timeline, step=1)
+    last = int(result._main_line.step.max(initial=0))
+    now = dict(began)
+    since: dict[str, int] = {}
+    for step, changes in later:
+        if step <= last + 1:
+            now |= changes
+            since |= dict.fromkeys(changes, step)
+    return Course(dict(began), now, since, done, on_line)
+
+
+def _bends(result: Result) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    events = result._events
+    for row in events.rows("adjusted", "rolled_back").tolist():
+        if events.trial[row] == TRIAL:
+            kind = events.kinds[events.code[row]]
+            yield kind, int(events.step[row]), events.event(row).get("new", {})
+
+
+def live_sections(result: Result) -> list[Section]:
+    """What opens the page of a live run, instead of a search's conclusions."""
+    held = course(result)
+    return [_stands(result, held), _done(held)]
+
+
+def live_gallery(result: Result) -> list[Section]:
+    """Its curve with what was done, and what its worker did."""
+    aid = (
+        "Each dotted line is a change, marked at the first step that was trained with it; grey lines are branches "
+        "that were left by a roll-back."
+    )
+    curve = Picture("curves", TITLE, aid, run_curve)
+    return gallery(result, [curve, next(each for each in PICTURES if each.name == "workers")])
+
+
+def live_advice(result: Result) -> list[Advice]:
+    """What to do next with a live run."""
+    found = [each for rule in TROUBLE[:3] for each in rule(result)]
+    where = folder(result)
+    knob = next((name for name, each in result.space.items() if isinstance(each, Float | Int)), None)
+    if result.status == "running" and knob is not None:
+        why = "A change is applied at the next step and recorded, and the curve keeps every branch."
+        found.append(Advice("Steer it", why, f"caviar watch {where}\ncaviar set {where} '{knob}*=0.5'"))
+    elif result.status != "running" and len(result._main_line):
+        why = "It trains again, with every change at its step."
+        found.append(Advice("Repeat it", why, f"caviar replay {where} --out {where}-again"))
+    kept = result._events.step[result._events.rows("checkpointed")]
+    if len(kept):
+        why = f"Several trials go on from its checkpoint at step {int(kept[-1]):,}, each with values of its own."
+        found.append(Advice("Or try several ways on", why, f"caviar fork {where} --at-step {int(kept[-1])}"))
+    return found
+
+
+def _stands(result: Result, held: Course | None) -> Section:
+    if held is None:
+        return Section("Where it stands", paragraph("Its trial has not begun."), "best")
+    line = result._main_line.of_metric(result.metric)
+    parts: list[Html] = []
+    if len(line):
+        said = f"`{result.metric}` {number(float(line.value[-1]))} at step {int(line.step[-1]):,}"
+        try:
+            best = result.best
+            said += f"; best {number(best.value)}, at step {best.step:,}"
+        except CaviarError:
+            said += "; no value was finite"
+        parts.append(paragraph(f"{said}.", "lead"))
+    else:
+        parts.append(paragraph(f"It has not reported `{result.metric}` yet.", "lead"))
+    parts.append(
+        paragraph(
+            "It trains with these params now."
+            if result.status == "running"
+            else "It trained with these params last."
+        )
+    )
+    parts.append(code(python_dict(held.now)))
+    if held.since:
+        rows = [(name, held.began.get(name), held.now.get(name), step) for name, step in held.since.items()]
+        parts.append(table(("param", "at first", "now", "since step"), rows))
+    return Section("Where it stands", join(parts), "best")
+
+
+def _done(held: Course | None) -> Section:
+    if held is None or not held.acts:
+        return Section("What was done to it", paragraph("Nothing yet: it trains as it began."), "done")
+    rows = [
+        (
+            act.step,
+            act.text,
+            act.why or None,
+            "yes" if on_line else "no: undone by a later one",
+            short_moment(act.time_us),
+        )
+        for act, on_line in zip(held.acts, held.on_line, strict=True)
+    ][-SHOWN:]
+    heads = ("step", "what", "who and why", "led to now", "when")
+    return Section("What was done to it", table(heads, rows, words=(1, 2, 3)), "done")
+
+
+def run_curve(result: Result) -> Figure:
+    """The main line, the branches that were left, and the changes."""
+    metric = result.metric
+    line = result._main_line.of_metric(metric)
+    every = result._reports.of_metric(metric)
+    if not len(every) or not np.isfinite(every.value).any():
+        return empty(TITLE, f"No finite {metric} was reported yet.")
+    traces: list[dict[str, Any]] = []
+    for attempt in np.unique(every.attempt).tolist():
+        rows = every.take(every.attempt == attempt)
+        kept = line.step[line.attempt == attempt]
+        begin = kept.max(initial=-1)
+        left = rows.take(rows.step >= begin) if len(kept) else rows
+        if len(left) > 1 or not len(kept):
+            traces.append(_line(left, "left by a roll-back", INK, 1.2, listed=not traces))
+    traces.append(_line(line, "main line", MAIN, 2.2, listed=True))
+    if len(result._best_of_each):
+        best = result.best
+        traces.append({"type": "scatter", "mode": "markers", "x": [best.step], "y": [best.value], "name": "best",
+                       "marker": {"color": BEST, "size": 10}})  # fmt: skip
+    held = course(result)
+    marked = [act for act in held.acts if act.step is not None] if held else []
+    shapes, notes = [], []
+    for at, act in enumerate(marked[-MARKED:]):
+        shapes.append({"type": "line", "x0": act.step, "x1": act.step, "y0": 0, "y1": 1, "yref": "paper",
+                       "line": {"color": INK, "width": 1, "dash": "dot"}})  # fmt: skip
+        notes.append({
+            "x": act.step, "y": 1 - 0.055 * (at % 4), "yref": "paper", "text": plain(act.text, 28),
+            "xanchor": "left", "yanchor": "top", "showarrow": False, "font": {"size": 11}, "xshift": 3,
+        })  # fmt: skip
+    layout = {"shapes": shapes, "annotations": notes, "xaxis": {"title": {"text": "step"}, "showgrid": False},
+              "yaxis": {"title": {"text": plain(metric)}}}  # fmt: skip
+    caption = []
+    if len(marked) > MARKED:
+        caption.append(f"Marked: the last {MARKED} of {len(marked):,} changes.")
+    if len(every) > MAX_POINTS:
+        caption.append(f"Long lines are thinned out to about {MAX_POINTS:,} points.")
+    return figure(traces, layout, title=TITLE, caption=caption, height=500)
+
+
+def _line(rows: ReportColumns, name: str, colour: str, width: float, *, listed: bool) -> dict[str, Any]:
+    step, value = rows.step, rows.value
+    if len(step) > MAX_POINTS:
+        kept = np.unique(np.linspace(0, len(step) - 1, MAX_POINTS).round().astype(np.int64))
+        step, value = step[kept], value[kept]
+    return {"type": "scatter", "mode": "lines" if len(step) > 1 else "markers", "x": whole(step), "y": slim(value),
+            "name": name, "legendgroup": name, "showlegend": listed, "line": {"color": colour, "width": width},
+            "marker": {"color": colour, "size": 5}, "connectgaps": False,
+            "hovertemplate": f"step %{{x:d}}: %{{y:.5~g}}<extra>{name}</extra>"}  # fmt: skip

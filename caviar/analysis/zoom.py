@@ -1,0 +1,45 @@
+"""From a sweep's trials to a narrower space, and to the ends at which its best trials pile up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from caviar.errors import CaviarError
+from caviar.space.narrowing import Narrowing, Tried, narrow
+
+if TYPE_CHECKING:
+    from caviar.analysis.result import Result
+    from caviar.space.narrowed import NarrowedSpace
+
+COLUMNS = ("param", "end", "low", "high", "share", "suggestion")
+
+
+def zoom(result: Result, *, top: float, margin: float, widen: bool) -> NarrowedSpace:
+    """`Result.zoom`."""
+    return narrow(result.last_space, tried(result), top=top, margin=margin, widen=widen, seed=_seed(result))
+
+
+def edges(result: Result, *, top: float) -> pd.DataFrame:
+    """`Result.edges`."""
+    found = Narrowing(result.last_space, tried(result), top=top, margin=0.0, widen=True, seed=_seed(result))
+    rows = [(each.name, each.end, each.low, each.high, each.share, each.suggestion) for each in found.edges()]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def tried(result: Result) -> Tried:
+    """The trials by which a sweep is zoomed. Raises `CaviarError` where none has a finite metric."""
+    known = result.evidence
+    if not np.isfinite(known.loss).any():
+        raise CaviarError(
+            f"{result.path}: no trial has reported a finite {result.metric!r}, so there is no best to go by"
+        )
+    score = np.where(np.isfinite(known.loss), known.score, np.inf)
+    return Tried(params=known.params, score=score, stage=known.stage)
+
+
+def _seed(result: Result) -> int:
+    seed = result.declaration.get("seed", 0)
+    return seed if isinstance(seed, int) and seed >= 0 else 0
