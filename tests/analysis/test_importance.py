@@ -182,6 +182,19 @@ def test_stages_are_told_apart(story: Tell) -> None:
         result.importance(stage=7)
 
 
+def test_a_later_stage_that_says_nothing_is_left_out(story: Tell) -> None:
+    told = sweep(story, valley, 40)
+    for trial in range(40, 60):
+        params = SPACE.sample(np.random.default_rng(trial))
+        told.tell(TrialSampled(told.tick(), trial, 2, params, trial)).started(trial).curve(trial, [1e9])
+        told.ended(trial, "completed")
+    found = told.result().importance()
+    assert found.trials == 40
+    assert found.later is None
+    with pytest.raises(CaviarError, match="all 20 trials did equally well"):
+        told.result().importance(stage=2)
+
+
 def test_to_dict_is_json(story: Tell) -> None:
     found = staged(story).result().importance()
     said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
@@ -214,8 +227,8 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
             told.result().importance(**asked)
         assert "\n" not in str(error.value)
 
-    refused(story(), "0 trials have reported 'loss' so far; which params mattered needs at least 10")
-    refused(sweep(story, valley, 9), "9 trials have reported")
+    refused(story(), "reported 'loss' so far: 0; to tell which params mattered takes 10")
+    refused(sweep(story, valley, 9), "so far: 9;")
     refused(sweep(story, lambda _: 1.0, 20), "all 20 trials did equally well")
     refused(sweep(story, lambda _: math.nan, 20), "all 20 trials did equally well")
     told = story(max_step=1)
@@ -225,7 +238,7 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     failed = story()
     for trial in range(20):
         failed.sampled(trial).started(trial).ended(trial, "failed", reason="exception")
-    refused(failed, "0 trials have reported")
+    refused(failed, "so far: 0;")
     with pytest.raises(UsageError, match=r"method='forest'.*'anova' or 'ped-anova' or 'fanova'"):
         sweep(story, valley, 20).result().importance(method="forest")  # type: ignore[arg-type]
 

@@ -82,7 +82,7 @@ def test_too_few_trials_is_one_line(invoke: Invoke, finished: Path) -> None:
     result = invoke("importance", finished)
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
-    assert "needs at least 10" in result.output
+    assert "takes 10" in result.output
 
 
 def test_bars_show_the_share_and_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:

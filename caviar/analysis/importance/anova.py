@@ -59,6 +59,8 @@ class Draws:
         return cls(score=score, shuffled=np.ascontiguousarray(shuffled), weight=weight.astype(np.float64))
 
     def take(self, rows: Ints) -> Draws:
+        if len(rows) == len(self.score):  # all of them
+            return self
         return Draws(score=self.score[rows], shuffled=self.shuffled[rows], weight=self.weight[rows])
 
 

@@ -21,10 +21,6 @@ from caviar.messages import Floats, Ints
 BEST = 0.1
 """The share of the trials that PED-ANOVA counts as the best: Optuna's default."""
 
-TRIALS = {"ped-anova": 1_000, "fanova": 200}
-"""So many trials at most are evaluated, drawn at random: fANOVA's time grows with their square, and 1,000 take
-Optuna 15 s, once."""
-
 DRAWS = {"ped-anova": 20, "fanova": 10}
 """So many shuffles and so many half samples."""
 
@@ -62,17 +58,6 @@ def one_by_one(columns: Sequence[Column], score: Floats, *, method: str, rng: np
                 if np.array_equal(column.rows, population):
                     found[column.name] = once[place], shuffled[:, place], halves[:, place]
     return effects([found[column.name] for column in columns])
-
-
-def limited(
-    columns: Sequence[Column], score: Floats, *, method: str, rng: np.random.Generator
-) -> tuple[list[Column], Floats]:
-    """Not more trials than the method can take."""
-    if len(score) <= TRIALS[method]:
-        return list(columns), score
-    kept = np.sort(rng.choice(len(score), TRIALS[method], replace=False))
-    among = [column.among(kept) for column in columns]
-    return [column for column in among if len(column.values) > 1], score[kept]
 
 
 def _evaluator(method: str, seed: int) -> Any:
