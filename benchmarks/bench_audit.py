@@ -3,18 +3,19 @@
     python benchmarks/bench_audit.py            # a few minutes
     python benchmarks/bench_audit.py --quick    # a smoke test
 
-How to read it. Each row is many sweeps of made-up learning curves, judged by a real scheduler in virtual time,
-where trials come and go on eight workers. Those to be stopped are spared with a small probability, as in a sweep.
-What the control group says is held against the truth: what all those that were to be stopped would have come to.
+How to read it. Each row is many sweeps of learning curves that are known, judged by a real scheduler in virtual
+time, where trials come and go on eight workers. Those to be stopped are spared with a small probability, as in a
+sweep. What the control group says is held against the truth: what all those that were to be stopped would have
+come to.
 
-"among the best", "above the best" and "above the middle": `ControlGroup.among_top`, ``above_best`` and
+"among the best", "above the best" and "above the middle" are `ControlGroup.among_top`, ``above_best`` and
 ``above_middle``. For each: the mean of the truth; the bias, which is the mean of estimate less truth, give or
 take twice its standard error; how many of the 95% intervals hold the truth; and their mean width, in trials and
 as a part of what it could be at most (N, or the size of "the best").
 
-The curves are ``end + rise / step**speed`` and noise. In "crossing" the trials that end best are slow at first,
-so that curves cross and early stopping errs often; in "parallel" they do not; in "noisy" the first rungs see
-noise alone.
+In "real" the curves are recorded ones of OpenCLIP runs (`curves.py`), in another order each time. The others are
+made up, ``end + rise / step**speed`` and noise: in "crossing" the trials that end best are slow at first, so that
+curves cross; in "parallel" they do not; in "noisy" the first rungs see little but noise.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from curves import Runs, groups
 from machine import describe, print_table, save
 
 from caviar.analysis.control_group import ControlGroup, control_group
@@ -36,7 +39,6 @@ from caviar.messages import Floats
 from caviar.schedulers import Asha, Hyperband, MedianStop, Scheduler, Verdict
 from caviar.schedulers.sparing import drawn
 
-MAX_STEP = 81
 WORKERS = 8
 ESTIMATES = ("among_top", "above_best", "above_middle")
 WORDS = {"among_top": "among the best", "above_best": "above the best", "above_middle": "above the middle"}
@@ -57,18 +59,58 @@ class Case:
 
 def cases() -> list[Case]:
     """What is tried."""
-    of_asha = [
-        Case(curves, Asha(spare=spare), trials)
-        for curves in ("crossing", "noisy", "parallel")
-        for trials in (200, 1000)
-        for spare in (0.05, 0.1)
-    ]
+    of_real = [Case("real", Asha(spare=spare), trials) for trials in (200, 700) for spare in (0.05, 0.1)]
+    of_crossing = [Case("crossing", Asha(spare=spare), trials) for trials in (200, 1000) for spare in (0.05, 0.1)]
+    of_noisy = [Case("noisy", Asha(spare=0.1), trials) for trials in (200, 1000)]
     others = [Hyperband(spare=0.1), MedianStop(3, 6, spare=0.1), Asha(3, 2, spare=0.3)]
-    return of_asha + [Case("crossing", scheduler, 500) for scheduler in others]
+    return [
+        *of_real,
+        Case("real", MedianStop(spare=0.1), 700),
+        *of_crossing,
+        *of_noisy,
+        Case("parallel", Asha(spare=0.1), 1000),
+        *(Case("crossing", scheduler, 500) for scheduler in others),
+    ]
 
 
-class Curves:
-    """The learning curves of one sweep: losses, of which the last one of each trial is the truth."""
+class Curves(Protocol):
+    """The learning curves of one sweep."""
+
+    max_step: int
+
+    def losses(self, step: int) -> Floats:
+        """Of all trials at one step; those of ``max_step`` are the truth."""
+
+
+class Recorded:
+    """Some recorded runs, in any order. One that diverged has no finite loss from then on."""
+
+    def __init__(self, trials: int, rng: np.random.Generator) -> None:
+        runs = recorded_runs()
+        self.max_step = runs.max_step
+        self._at = np.full((self.max_step + 1, trials), np.inf)
+        for trial, run in enumerate(rng.permutation(len(runs))[:trials]):
+            begin = 0
+            for step, loss in zip(runs.steps[run], runs.losses[run], strict=True):
+                self._at[begin : step + 1, trial] = loss  # a rung is judged by the first report at or past it
+                begin = step + 1
+            if runs.diverged[run]:
+                self._at[runs.steps[run][-1] :, trial] = np.inf
+
+    def losses(self, step: int) -> Floats:
+        return self._at[step]
+
+
+@cache
+def recorded_runs() -> Runs:
+    """Those of 6 to 10 epochs: 759."""
+    return groups()["6-10"]
+
+
+class MadeUp:
+    """Curves of a kind."""
+
+    max_step = 81
 
     def __init__(self, kind: str, trials: int, rng: np.random.Generator) -> None:
         self._end = rng.exponential(1.0, trials)
@@ -111,8 +153,10 @@ class Sweep:
 
 def run(case: Case, seed: int) -> Sweep:
     """One sweep, judged as the controller does, in virtual time."""
-    curves = Curves(case.curves, case.trials, np.random.default_rng([seed, 7]))
-    judge = case.scheduler.begin(max_step=MAX_STEP)
+    rng = np.random.default_rng([seed, 7])
+    curves: Curves = Recorded(case.trials, rng) if case.curves == "real" else MadeUp(case.curves, case.trials, rng)
+    last = curves.max_step
+    judge = case.scheduler.begin(max_step=last)
     at: dict[int, list[float]] = {}
     stopped, spared = np.zeros(case.trials, bool), np.zeros(case.trials, bool)
     step_s = np.random.default_rng([seed, 8]).uniform(0.5, 1.5, case.trials)
@@ -121,7 +165,7 @@ def run(case: Case, seed: int) -> Sweep:
 
     def go_on(now: float, trial: int, step: int) -> None:
         rung = judge.first_rung(trial) if step == 0 else judge.rung_after(trial, step)
-        goal = MAX_STEP if rung is None or spared[trial] else rung
+        goal = last if rung is None or spared[trial] else rung
         heapq.heappush(arrivals, (now + (goal - step) * step_s[trial], trial, goal))
 
     def launch(now: float) -> None:
@@ -133,7 +177,7 @@ def run(case: Case, seed: int) -> Sweep:
         launch(0.0)
     while arrivals:
         now, trial, step = heapq.heappop(arrivals)
-        if step == MAX_STEP:
+        if step == last:
             judge.forget(trial)
             launch(now)
             continue
@@ -150,7 +194,7 @@ def run(case: Case, seed: int) -> Sweep:
                 launch(now)
                 continue
         go_on(now, trial, step)
-    return Sweep(curves.losses(MAX_STEP), stopped, spared)
+    return Sweep(curves.losses(last), stopped, spared)
 
 
 def measure(case: Case, seeds: Sequence[int]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Judged:
 
     def report(self, trial: int, step: int, loss: float) -> bool:
         rung, verdict = self._rungs[trial], Verdict.CONTINUE
-        while rung is not None and rung <= step < self._max_step and verdict is Verdict.CONTINUE:
+        while rung is not None and rung <= step < self._max_step and verdict is not Verdict.STOP:
             verdict = self._judge.decide(trial, rung, loss)
             self._judge.observe(trial, rung, loss)
             rung = self._rungs[trial] = self._judge.rung_after(trial, rung)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -123,17 +122,10 @@ def ridge(data: Shared) -> tuple[float, float]:
     return float(((model.predict(x) - y) ** 2).mean()), float(model.score(*test))
 
 
-class Regression:
-    """A multilayer perceptron with one output: ReLU, squared error; SGD with momentum and weight decay."""
+class Regression(digits.Network):
+    """The same perceptron with one output: ReLU, squared error; SGD with momentum and weight decay."""
 
-    def __init__(self, params: Mapping[str, Any], seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        sizes = [10, *[params["hidden"]] * params["layers"], 1]
-        self.seed = seed
-        self.weights: list[np.ndarray] = []  # matrix, bias, matrix, bias, ...
-        for n, m in pairwise(sizes):
-            self.weights += [rng.normal(0, (2 / n) ** 0.5, (n, m)).astype("float32"), np.zeros(m, "float32")]
-        self.velocity = [np.zeros_like(w) for w in self.weights]
+    inputs, outputs = 10, 1
 
     def forward(self, x: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """The input of every layer, and the predictions, shape (n,)."""
@@ -167,14 +159,6 @@ class Regression:
         """Mean squared error, and the part of the variance that is explained (R²); NaN once it has diverged."""
         loss = float(((self.forward(x)[1] - y) ** 2).mean())
         return (loss, 1 - loss / float(y.var())) if np.isfinite(loss) else (np.nan, np.nan)
-
-    def save(self, path: Path) -> None:
-        np.savez(path, *self.weights, *self.velocity)
-
-    def load(self, path: Path) -> None:
-        with np.load(path) as arrays:
-            both = [arrays[name] for name in arrays.files]
-        self.weights, self.velocity = both[: len(both) // 2], both[len(both) // 2 :]
 
 
 DIGITS = Task(

@@ -34,6 +34,11 @@ def default_knobs(space: Space) -> tuple[str, ...]:
     return tuple(name for name, each in space.items() if _numeric(each) and name not in _deciding(space))
 
 
+def adjustable(space: Space, knobs: Iterable[str] | None) -> tuple[str, ...]:
+    """The params that may change while a trial trains: the ``knobs`` declared, or those that a space has."""
+    return default_knobs(space) if knobs is None else tuple(knobs)
+
+
 def check_knobs(space: Space, knobs: Iterable[str]) -> None:
     """Raise `UsageError` for a knob that this space does not have, or that decides which params exist."""
     for name in knobs:

@@ -39,6 +39,8 @@ from caviar.messages import (
     Extension,
     ExtensionRequested,
     Launch,
+    Narrow,
+    Narrowed,
     Paused,
     ProcessReplaced,
     Recorded,
@@ -139,6 +141,7 @@ class Controller:
             CommandReceived: self._command_received,
             Ruled: self._ruled,
             ExtensionRequested: self._extension_requested,
+            Narrowed: self._narrowed,
         }
 
     @property
@@ -173,7 +176,7 @@ class Controller:
                 output += self._end_cut_off(record, resumption.standings.get(record.trial, Standing()), now_us)
         extension = resumption.extension
         if resumption.new_stage and extension.space is None:
-            extension = replace(extension, space=state.plan.space.to_dict())
+            extension = replace(extension, space=state.declared.to_dict())
         output += self._extend(extension, now_us, changes=resumption.changes)
         if resumption.brought is not None:
             output += self._adopt_first(resumption.brought, now_us)
@@ -216,6 +219,9 @@ class Controller:
             if trial is not None:
                 self._waiting.remove(trial)
                 record = self.state.active[trial]
+            elif self.state.unsampled and self.state.stage_due:
+                output += [Narrow(self.state.stage + 1)] if self.state.stage_told else []
+                break
             elif self.state.unsampled:
                 sampled = self._sample(now_us)
                 output.append(self._record(sampled))
@@ -435,7 +441,7 @@ class Controller:
             if event.unreadable is not None:
                 raise UsageError(event.unreadable)
             extension = requested(command.args, reopened=event.reopened)
-            check(state.plan, extension, first=state.stage_first, sampled=state.sampled)
+            check(state, extension)
         except UsageError as error:
             return [command, self._answer(command.id, str(error), now_us, applied=False)]
         output: Output = [command, *self._extend(extension, now_us)]
@@ -451,8 +457,13 @@ class Controller:
         if changes:  # a new scheduler begins with the new max_step, a new stage with the new sampler
             output.append(self._record(DeclarationChanged(now_us, changes)))
         if extension.space is not None:
-            output.append(self._record(StageOpened(now_us, state.stage + 1, extension.space)))
+            output.append(self._record(StageOpened(now_us, state.stage + 1, extension.space, extension.zoom)))
         return output + [self._reopen(replace(trial, time_us=now_us)) for trial in extension.reopened]
+
+    def _narrowed(self, event: Narrowed, now_us: int) -> Output:
+        if not self.state.stage_due or event.stage != self.state.stage + 1:
+            return []
+        return [self._record(StageOpened(now_us, event.stage, event.space, event.zoom))]
 
     def _reopen(self, event: TrialReopened) -> Recorded:
         self._waiting.append(event.trial)

@@ -12,7 +12,7 @@ from caviar.errors import UsageError
 FREE = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s", "knobs")
 """What may change at any time: no result depends on it."""
 
-JUDGED = ("metric", "mode", "scheduler", "schedule", "stop_on_nan")
+JUDGED = ("metric", "mode", "scheduler", "schedule", "stop_on_nan", "stages")
 SAMPLED = ("space", "sampler", "seed")
 EXTENT = ("trials", "max_step")
 """Extensions change these without the file that declares the sweep; so what sweep.json said at first is no
@@ -43,7 +43,7 @@ def difference(now: Mapping[str, Any], wanted: Mapping[str, Any], *, first: Mapp
         raise UsageError("Sweep(first=...) has changed: a sweep keeps the settings that it began with")
     changes = {name: wanted[name] for name in FREE if now.get(name) != wanted[name]}
     told: list[str] = []
-    now = {"schedule": [], **now}  # earlier versions had none
+    now = {"schedule": [], "stages": 1, **now}  # earlier versions had none
     for name in JUDGED + SAMPLED + EXTENT:
         if now[name] == wanted[name] or (name in EXTENT and first[name] == wanted[name]):
             continue

@@ -12,7 +12,7 @@ from caviar.space import Space
 from caviar.state import Plan, SweepState, proposer
 from caviar.trial import MAX_TRIALS
 
-ARGUMENTS = ("trials", "max_step", "space")
+ARGUMENTS = ("trials", "max_step", "space", "zoom")
 
 
 def requested(args: Mapping[str, Any], *, reopened: Sequence[TrialReopened]) -> Extension:
@@ -20,7 +20,7 @@ def requested(args: Mapping[str, Any], *, reopened: Sequence[TrialReopened]) -> 
     for name in args:
         if name not in ARGUMENTS:
             raise UsageError(f"extend: {name!r} is unknown; it takes {', '.join(ARGUMENTS)}")
-    more_trials, max_step, space = (args.get(name) for name in ARGUMENTS)
+    more_trials, max_step, space, zoom = (args.get(name) for name in ARGUMENTS)
     for name, value, least in (("trials", more_trials, 0), ("max_step", max_step, 1)):
         whole = isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**53
         if value is not None and not whole:
@@ -30,14 +30,19 @@ def requested(args: Mapping[str, Any], *, reopened: Sequence[TrialReopened]) -> 
             Space.from_dict(space)
         except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"extend: space: {error}") from None
+    if zoom is not None and (
+        space is None or not isinstance(zoom, list) or not all(type(one) is dict for one in zoom)
+    ):
+        raise UsageError(f"extend: zoom={zoom!r:.60} is no list of what changed, of a space that is given")
     if not more_trials and max_step is None and space is None:
         raise UsageError("extend: by nothing; say how many more trials, or up to which step")
-    return Extension(more_trials=more_trials or 0, max_step=max_step, space=space, reopened=reopened)
+    return Extension(more_trials=more_trials or 0, max_step=max_step, space=space, zoom=zoom, reopened=reopened)
 
 
-def check(plan: Plan, extension: Extension, *, first: int, sampled: int) -> None:
-    """Raise `UsageError` if a sweep with this plan cannot be extended so. ``first``: the trial with which its
-    stage began; ``sampled``: how many trials it has."""
+def check(state: SweepState, extension: Extension, *, plan: Plan | None = None, anew: bool = False) -> None:
+    """Raise `UsageError` if a sweep in this state cannot be extended so. ``plan``: the one that it is to go on
+    with, if that is another; ``anew``: whether that begins a stage."""
+    plan = plan or state.plan
     wanted = replace(plan, trials=plan.trials + extension.more_trials)
     if wanted.trials > MAX_TRIALS:
         raise UsageError(f"trials: {wanted.trials:,} in all are too many; a sweep has at most {MAX_TRIALS:,}")
@@ -48,9 +53,10 @@ def check(plan: Plan, extension: Extension, *, first: int, sampled: int) -> None
             raise UsageError(f"max_step={extension.max_step}: must be at most {LAST_STEP}")
         plan.scheduler.begin(max_step=extension.max_step)
     if extension.space is not None:
-        proposer(replace(wanted, space=Space.from_dict(extension.space)), sampled)
+        proposer(replace(wanted, space=Space.from_dict(extension.space)), state.sampled, stage=state.stage + 1)
     elif not plan.sampler.learns:
-        proposer(wanted, first)
+        first, stage = (state.sampled, state.stage + 1) if anew else (state.stage_first, state.stage)
+        proposer(wanted, first, stage=stage)
 
 
 def told(state: SweepState, extension: Extension) -> str:

@@ -15,14 +15,15 @@ import pyarrow.compute as pc
 from caviar.adopting import asked, bring, done_first
 from caviar.controller import DONE, Controller, Resumption
 from caviar.difference import EXTENT, Difference, difference
-from caviar.errors import FolderError, UsageError
+from caviar.errors import CaviarError, FolderError, UsageError
 from caviar.execution.contract import Executor, Job
 from caviar.extension import check
 from caviar.history import replay, revivable, standings
 from caviar.keeping import unsound
 from caviar.main_line import record_of, reopened
-from caviar.messages import CheckpointLost, Extension, SweepEnded, TrialReopened
+from caviar.messages import CheckpointLost, Extension, Narrow, Narrowed, SweepEnded, TrialReopened
 from caviar.runner import Hand, Observer, Runner
+from caviar.space import NarrowedSpace
 from caviar.state import Plan, SweepState, changed
 from caviar.store.beginnings import check_new
 from caviar.store.checkpoints import CheckpointFiles
@@ -72,6 +73,8 @@ class Continuation:
     take_over: bool = False
     source: Mapping[str, Any] | None = None
     """Where it is declared now; None: where it was."""
+    space: NarrowedSpace | None = None
+    """What the further trials are sampled from, as a stage of their own; None: as before."""
 
     @property
     def extends(self) -> bool:
@@ -178,8 +181,7 @@ def _recall(
     if commission.hand is not None:
         commission.hand.recall(reader.reports_of({*state.active, 0}), events)  # it may have ended, and train on
     extension = _extension(commission, how, change, state=state)
-    first = state.sampled if change.new_stage else state.stage_first
-    check(changed(state.plan, change.changes), extension, first=first, sampled=state.sampled)
+    check(state, extension, plan=changed(state.plan, change.changes), anew=change.new_stage)
     brought = None
     if command is not None and command.id not in state.answered:
         brought, reopens = done_first(command, history, folder=commission.folder, files=commission.files)
@@ -216,7 +218,8 @@ def _extension(commission: Commission, how: Continuation, change: Difference, *,
     return Extension(
         more_trials=max(trials, state.sampled) - plan.trials,
         max_step=max_step if further or how.max_step is not None else None,
-        space=change.changes.get("space"),
+        space=change.changes.get("space") if how.space is None else how.space.to_dict(),
+        zoom=None if how.space is None else [one.to_dict() for one in how.space.changes],
         reopened=_revivable(commission, plan.max_step) if further else (),
     )
 
@@ -281,6 +284,7 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         inbox=Inbox(commission.folder),
         checkpoints=commission.files,
         revivable=lambda: _revivable(commission, controller.state.plan.max_step),
+        narrow=lambda order: _narrowed(commission.folder, controller.state, order),
         bring=lambda order: bring(order, folder=commission.folder, files=commission.files),
         time_budget_s=declaration["time_budget_s"],
         on_event=commission.on_event,
@@ -288,6 +292,18 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         one_trial=declaration.get("panda") is not None,
         interrupt=commission.interrupt,
     )
+
+
+def _narrowed(folder: SweepFolder, state: SweepState, order: Narrow) -> Narrowed:
+    """The space of the next stage. Where nothing can be told from how trials did, it is the one before."""
+    from caviar.analysis.result import load  # loads scipy, which a sweep of one stage does not need
+
+    try:
+        space = load(folder.path).zoom()
+    except CaviarError as error:
+        _log.warning("stage %d is sampled as the one before it: %s", order.stage, error)
+        return Narrowed(order.stage, state.plan.space.to_dict(), ())
+    return Narrowed(order.stage, space.to_dict(), [change.to_dict() for change in space.changes])
 
 
 class _Relay:

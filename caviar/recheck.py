@@ -79,6 +79,7 @@ class Retest:
             "sampler": RandomSampler(),
             "scheduler": RunAll(),
             "seed": seed,
+            "stages": 1,
             "origin": None,
             "time_budget_s": None,
         }
@@ -284,4 +285,5 @@ def as_in(path: str | Path) -> dict[str, Any]:
     return {name: declaration[name] for name in names if name in declaration} | {
         "sampler": RandomSampler(),
         "scheduler": RunAll(),
+        "stages": 1,
     }

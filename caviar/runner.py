@@ -34,6 +34,8 @@ from caviar.messages import (
     DriverStopped,
     Event,
     ExtensionRequested,
+    Narrow,
+    Narrowed,
     Recorded,
     Reports,
     RolledBack,
@@ -80,6 +82,10 @@ class Hand(Protocol):
         """What it wants of a trial that waits for it, and was trained with these params."""
 
 
+def _not_narrowed(order: Narrow) -> Narrowed:
+    raise NotImplementedError("this runner has nobody to narrow a space")
+
+
 def _nothing_brought(order: Bring) -> Brought:
     return Brought(order, refusal="this driver cannot reach another sweep")
 
@@ -96,6 +102,7 @@ class Runner:
         inbox: Inbox,
         checkpoints: Checkpoints | None = None,
         revivable: Callable[[], Sequence[TrialReopened]] = tuple,
+        narrow: Callable[[Narrow], Narrowed] = _not_narrowed,
         bring: Callable[[Bring], Brought] = _nothing_brought,
         time_budget_s: float | None = None,
         on_event: Observer | None = None,
@@ -104,16 +111,17 @@ class Runner:
         one_trial: bool = False,
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
-        what the record says of completed trials that could train on. ``bring``: brings what is to be adopted, on
-        any thread, and raises nothing. ``time_budget_s``: over all drivers.
-        ``interrupt``: set by whoever wants what the first Ctrl-C does, in a thread that gets no signals.
-        ``one_trial``: it is a live run, which has no more."""
+        what the record says of completed trials that could train on. ``narrow``: finds the space of the next stage
+        in the record. ``bring``: brings what is to be adopted, on any thread, and raises nothing.
+        ``time_budget_s``: over all drivers. ``interrupt``: set by whoever wants what the first Ctrl-C does, in a
+        thread that gets no signals. ``one_trial``: it is a live run, which has no more."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
         self._inbox = inbox
         self._checkpoints = checkpoints
         self._revivable = revivable
+        self._narrow = narrow
         self._bring = bring
         self._brought: queue.SimpleQueue[Brought] = queue.SimpleQueue()
         self._time_budget_s = time_budget_s
@@ -296,9 +304,13 @@ class Runner:
     def _dispatch(self, output: Output) -> None:
         """Record first, then act: what a command leads to at once is recorded after its cause."""
         commands: list[Command] = []
+        narrow: Narrow | None = None
         for item in output:
             if isinstance(item, Bring):
                 self._begin_to_bring(item)
+                continue
+            if isinstance(item, Narrow):
+                narrow = item
                 continue
             if isinstance(item, Command):
                 commands.append(item)
@@ -313,6 +325,17 @@ class Runner:
             self._show(item)
         if commands:
             self._executor.send(commands)
+        if narrow is not None:
+            self._open_stage(narrow)
+
+    def _open_stage(self, order: Narrow) -> None:
+        """Narrow the space while the loop waits, so that what trials did until then decides, and not how long this
+        takes. On a disk without room it is asked for again."""
+        try:
+            self._commits.flush()  # the record is read from the disk
+        except OSError:
+            return
+        self._handle(self._narrow(order), self._executor.now_us())
 
     def _begin_to_bring(self, order: Bring) -> None:
         """Have what is to be adopted brought on a thread beside: it may be large, and training goes on meanwhile.

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from numpy.random import SeedSequence
+
 from caviar import main_line, samplers, schedulers
-from caviar.adjusting import Timeline, default_knobs, effective
+from caviar.adjusting import Timeline, adjustable, effective
 from caviar.errors import IllegalMoveError
 from caviar.messages import (
     Adjusted,
@@ -72,11 +74,18 @@ class Plan:
     keep_checkpoints: str = "last"
     origin: Origin | None = None
     """What its trials begin from; None: from nothing."""
+    stages: int = 1
+    """Into so many stages its trials are shared out evenly; each but the first has a space that follows from how
+    trials did before it."""
 
     @property
     def adjustable(self) -> tuple[str, ...]:
         """The params that may change while a trial trains."""
-        return default_knobs(self.space) if self.knobs is None else tuple(self.knobs)
+        return adjustable(self.space, self.knobs)
+
+    def stage_end(self, stage: int) -> int:
+        """How many trials there are when a stage has all of its own."""
+        return max(len(self.first), self.trials * (stage + 1) // self.stages)
 
     @classmethod
     def of(
@@ -105,6 +114,7 @@ def _since(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "knobs": None if knobs is None else tuple(knobs),
         "schedule": tuple((step, changes) for step, changes in declaration.get("schedule") or ()),
         "keep_checkpoints": declaration.get("keep_checkpoints", "last"),
+        "stages": declaration.get("stages", 1),
         "origin": None if (origin := declaration.get("origin")) is None else Origin.from_dict(origin),
     }
 
@@ -118,6 +128,8 @@ class SweepState:
         """How many trials exist: they have the numbers below this."""
         self.begun = False
         self.stage = 0
+        self.declared = plan.space
+        """The space as a person declared it: bounds for what is set by hand, whatever stage it is."""
         self.stopping: str | None = None
         """Why no more trials are started."""
         self.ended = False
@@ -133,7 +145,7 @@ class SweepState:
         self.judge = plan.scheduler.begin(max_step=plan.max_step)
         self.stage_first = len(plan.first)
         """The trial with which this stage's proposer began."""
-        self._proposer: Proposer | None = proposer(plan, self.stage_first)
+        self._proposer: Proposer | None = proposer(plan, self.stage_first, stage=0)
         self._states = bytearray()
         """Every trial's state as a byte: all that is kept of one that has ended."""
         self._gap = False
@@ -183,6 +195,18 @@ class SweepState:
         """How many trials are yet to be sampled."""
         return 0 if self.stopping is not None else max(0, self.plan.trials - self.sampled)
 
+    @property
+    def stage_due(self) -> bool:
+        """Whether the trial that is sampled next belongs to a stage that is not open yet."""
+        return self.stage + 1 < self.plan.stages and self.sampled >= self.plan.stage_end(self.stage)
+
+    @property
+    def stage_told(self) -> bool:
+        """Whether half of this stage's trials have come to their end, or will not by themselves: enough to go by,
+        as the others count with what they have reported. To wait for all would leave workers idle."""
+        own = self.sampled - (self.stage_first if self.stage else 0)
+        return 2 * sum(one.stage == self.stage and not one.paused for one in self.active.values()) <= own
+
     def suggest(self, trial: int, seeds: Any) -> Mapping[str, Any]:
         """Params for a trial that is yet to be sampled."""
         plan = self.plan
@@ -195,7 +219,7 @@ class SweepState:
     def _propose(self) -> Proposer:
         """Made when it is asked: what extends a sweep may be several events."""
         if self._proposer is None:
-            self._proposer = proposer(self.plan, self.stage_first)
+            self._proposer = proposer(self.plan, self.stage_first, stage=self.stage)
         return self._proposer
 
     def current(self, trial: int, attempt: int) -> TrialRecord | None:
@@ -236,6 +260,7 @@ class SweepState:
             "plan": self.plan,
             "sampled": self.sampled,
             "stage": self.stage,
+            "declared": self.declared,
             "stopping": self.stopping,
             "answered": self.answered,
             "ended": self.ended,
@@ -289,6 +314,8 @@ class SweepState:
         self.stage_first = self.sampled
         self.plan = replace(self.plan, space=Space.from_dict(event.space))
         self._proposer = None
+        if event.zoom is None:
+            self.declared = self.plan.space
 
     def _trial_sampled(self, event: TrialSampled) -> None:
         trial = event.trial
@@ -479,10 +506,11 @@ MISFITS = (LookupError, ValueError, TypeError, IllegalMoveError)
 """What `SweepState.apply` raises for an event that cannot have happened."""
 
 
-def proposer(plan: Plan, first: int) -> Proposer:
-    """What proposes the params of the trials from ``first`` on; a sampler that cannot serve so many raises
-    `UsageError`."""
-    return plan.sampler.begin(plan.space, seed=plan.seed, trials=max(1, plan.trials - first))
+def proposer(plan: Plan, first: int, *, stage: int) -> Proposer:
+    """What proposes the params of the trials from ``first`` on, in this stage; a sampler that cannot serve so many
+    raises `UsageError`. A sampler whose points depend on the sweep's seed alone has others in each stage."""
+    seed = plan.seed if stage == 0 else int(SeedSequence(plan.seed, spawn_key=(0, stage)).generate_state(1)[0])
+    return plan.sampler.begin(plan.space, seed=seed, trials=max(1, plan.trials - first))
 
 
 def changed(plan: Plan, changes: Mapping[str, Any]) -> Plan:
@@ -497,5 +525,5 @@ def changed(plan: Plan, changes: Mapping[str, Any]) -> Plan:
         plan = replace(plan, knobs=None if changes["knobs"] is None else tuple(changes["knobs"]))
     if "schedule" in changes:
         plan = replace(plan, schedule=tuple((step, new) for step, new in changes["schedule"] or ()))
-    names = ("seed", "retries", "keep_checkpoints")
+    names = ("seed", "retries", "keep_checkpoints", "stages")
     return replace(plan, **{name: changes[name] for name in names if name in changes})

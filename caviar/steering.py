@@ -220,7 +220,7 @@ class Steering:
     ) -> Output:
         current = self._current(trial, asked)
         plan = self._state.plan
-        new = resolve(plan.space, plan.adjustable, current, wanted=args["changes"], force=args["force"])
+        new = resolve(self._state.declared, plan.adjustable, current, wanted=args["changes"], force=args["force"])
         if args["dry_run"]:
             return [self._answer(command, f"would set {told(current, new)}", now_us)]
         wanted = _Wanted(command, new, args["by"], args["note"])
@@ -381,7 +381,7 @@ class Steering:
             return {}
         plan = self._state.plan
         there = self._state.params_with(trial, _until(trial, step), step + 1)
-        return resolve(plan.space, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
+        return resolve(self._state.declared, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
 
     # --- forks --------------------------------------------------------------------------------------
 

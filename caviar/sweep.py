@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import caviar
-from caviar.adjusting import check_knobs, check_schedule, default_knobs, merged, shown
+from caviar.adjusting import adjustable, check_knobs, check_schedule, merged, shown
 from caviar.analysis.rechecked import Recheck
 from caviar.analysis.result import Result, load
 from caviar.analysis.then_and_now import compare
@@ -31,12 +31,12 @@ from caviar.origin import Origin
 from caviar.recheck import FRESH, SEEDS, TOP, Retest, next_path, retest, seed_of
 from caviar.recheck import as_in as rechecked_as_in
 from caviar.runner import Observer
-from caviar.samplers import RandomSampler
+from caviar.samplers import GridSampler, RandomSampler
 from caviar.samplers.base import Sampler, trial_seed, trial_seeds
 from caviar.schedulers import RunAll
 from caviar.schedulers.base import Scheduler
 from caviar.schedulers.by_hand import ByHand
-from caviar.space import Space
+from caviar.space import NarrowedSpace, Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
@@ -59,14 +59,16 @@ class Sweep:
     trials are judged by, and ``mode``, "min" or "max", which way. ``trials``: how many to sample. ``max_step``:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
-    params that one lacks are sampled. ``retries``: further attempts of a trial after faults of its own.
-    ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
-    newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
-    while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
-    value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
-    times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
-    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another
-    sweep from which all trials begin, where `fork` made this one.
+    params that one lacks are sampled. ``stages``: from coarse to fine in so many stages, which share the trials
+    evenly: each after the first samples from the space that `Result.zoom` finds once half of the trials of the one
+    before have ended. ``retries``: further attempts of a trial after faults of its own. ``checkpoint_every``:
+    steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the newest three, the best, and
+    those before the last twenty adjustments. ``knobs``: the params that may be changed while a trial trains; None:
+    every numeric one. ``schedule``: changes of params in every trial, as {step: {name: value}}: from that step on
+    it trains with this value, or where that is text such as ``"*=0.1"``, with so many times the one before.
+    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric
+    is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
+    trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
     """
@@ -84,6 +86,7 @@ class Sweep:
     resources: Resources = Resources()  # noqa: RUF009
     seed: int = 0
     first: Sequence[Mapping[str, Any]] = ()
+    stages: int = 1
     retries: int = 1
     checkpoint_every: int | None = None
     keep_checkpoints: str = "last"
@@ -138,6 +141,12 @@ class Sweep:
         object.__setattr__(self, "first", tuple(dict(params) for params in self.first))
         few = f"at most as many settings as trials ({self.trials})"
         _need(len(self.first) <= self.trials, "first", list(self.first), few)
+        stages = self.stages
+        good_stages = _whole(stages, 1) and stages <= self.trials
+        _need(good_stages, "stages", stages, f"a whole number from 1 to the number of trials ({self.trials})")
+        once = stages == 1 or not isinstance(self.sampler, GridSampler)
+        _need(once, "stages", stages, "another sampler than GridSampler, which goes through one space")
+        _need(stages == 1 or self.origin is None, "stages", stages, "stages=1 for a fork")
         for params in self.first:
             self.space.check_partial(params)
         self.scheduler.begin(max_step=self.max_step)
@@ -197,6 +206,7 @@ class Sweep:
         *,
         trials: int = 0,
         max_step: int | None = None,
+        space: NarrowedSpace | None = None,
         allow_change: bool = False,
         take_over: bool = False,
         on_event: Observer | None = None,
@@ -205,15 +215,25 @@ class Sweep:
         """Go on with a sweep that no driver has in hand, finished or not, and beyond what it had: so many more
         ``trials``, and up to ``max_step``, to which completed trials that have a checkpoint train on too.
 
-        Earlier trials go on to count at the rungs. The rest is as in `run` with ``resume``; with
-        ``allow_change`` and another space the further trials are a new stage. (``caviar extend`` also reaches a
-        sweep that is running.)
+        ``space``: what `Result.zoom` found, from which the further trials are sampled, as the next stage; the
+        Sweep stays as it is declared. Earlier trials go on to count at the rungs. The rest is as in `run` with
+        ``resume``; with ``allow_change`` and another space in the Sweep the further trials are a new stage too.
+        (``caviar extend`` and ``caviar zoom --run`` also reach a sweep that is running.)
         """
         _need(_whole(trials, 0), "trials", trials, "a whole number of at least 0", of="Sweep.extend")
         good_step = max_step is None or _whole(max_step, 1)
         _need(good_step, "max_step", max_step, "a whole number of at least 1, or None", of="Sweep.extend")
+        narrowed = space is None or (isinstance(space, NarrowedSpace) and trials > 0)
+        _need(
+            narrowed, "space", space, "what Result.zoom returns, with trials to sample from it", of="Sweep.extend"
+        )
         how = Continuation(
-            more_trials=trials, max_step=max_step, allow_change=allow_change, take_over=take_over, source=source
+            more_trials=trials,
+            max_step=max_step,
+            space=space,
+            allow_change=allow_change,
+            take_over=take_over,
+            source=source,
         )
         if not how.extends:
             raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
@@ -249,7 +269,7 @@ class Sweep:
         _need(names, "vary", vary, "a list of names of params", of="Sweep.forked")
         begin = held(path, trial=trial, at_step=at_step)
         how: dict[str, Any] = {"vary": vary, "trials": trials, "max_step": max_step, "allow_change": allow_change}
-        return self.but(**forked(begin, self.declaration(""), **how))
+        return self.but(stages=1, **forked(begin, self.declaration(""), **how))
 
     def recheck(
         self,
@@ -419,13 +439,14 @@ class Sweep:
             rules,
             params=begins_with,
             space=self.space,
-            knobs=default_knobs(self.space) if self.knobs is None else self.knobs,
+            knobs=adjustable(self.space, self.knobs),
             metric=self.metric,
             minimize=self.mode == "min",
             max_step=steps,
         )
         alone = self.but(
             trials=1,
+            stages=1,
             first=[begins_with] if origin is None else (),
             origin=origin,
             sampler=RandomSampler(),
@@ -489,6 +510,7 @@ class Sweep:
             schedule=check_schedule(self.space, self.schedule or {}),
             keep_checkpoints=self.keep_checkpoints,
             origin=self.origin,
+            stages=self.stages,
         )
 
     def job(self, *, name: str, files: CheckpointFiles) -> Job:
@@ -526,6 +548,7 @@ class Sweep:
             "resources": self.resources.to_dict(),
             "seed": self.seed,
             "first": list(self.first),
+            "stages": self.stages,
             "retries": self.retries,
             "checkpoint_every": self.checkpoint_every,
             "keep_checkpoints": self.keep_checkpoints,

@@ -37,9 +37,11 @@ def shifted(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 class Network:
     """A multilayer perceptron: ReLU, softmax, cross-entropy; trained by SGD with momentum."""
 
+    inputs, outputs = 64, 10
+
     def __init__(self, params: Mapping[str, Any], seed: int) -> None:
         rng = np.random.default_rng(seed)
-        sizes = [64, *[params["hidden"]] * params["layers"], 10]
+        sizes = [self.inputs, *[params["hidden"]] * params["layers"], self.outputs]
         self.seed = seed
         self.weights: list[np.ndarray] = []  # matrix, bias, matrix, bias, ...
         for n, m in pairwise(sizes):

@@ -26,6 +26,7 @@ from caviar.store.layout import SweepFolder
 from caviar.store.reader import Reader
 from caviar.store.recorder import Recorder
 from caviar.store.tables import events_of
+from tests.descent import descent
 
 SPACE = caviar.Space(
     lr=caviar.Float(1e-3, 1.0, scale="log"),
@@ -37,18 +38,10 @@ BEGINS = {"lr": 0.05, "momentum": 0.5, "kind": "a"}
 
 
 def train(trial: caviar.Trial) -> None:
-    x, velocity = 5.0, 0.0
-    if trial.restored:
-        x, velocity = (float(word) for word in (trial.restored / "state").read_text().split())
-    for step in trial.steps():
-        velocity = trial.params["momentum"] * velocity - 0.1 * trial.params["lr"] * x
-        x += velocity
+    for step, x in descent(trial):
         trial.report(loss=x * x)
         if step % 2:
             trial.report(odd=float(step), lr=trial.params["lr"])
-        if trial.checkpoint_due:
-            with trial.checkpoint() as folder:
-                (folder / "state").write_text(f"{x!r} {velocity!r}")
 
 
 def sweep(**changes: Any) -> caviar.Sweep:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -17,62 +15,19 @@ import pytest
 import caviar
 from caviar.cli import main
 from caviar.cli.app import COMMANDS
-from caviar.execution.inline import Inline
 from caviar.messages import Recorded
 from caviar.store.tables import SCHEMAS
+from tests.pages import ROOT, blocks, run
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )
 PAGES = list(dict.fromkeys(PAGES))
-NOT_RUN = "<!-- not run: "
-"""Stands, with the reason, on the line before a block that is only shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block of a page."""
-
-    language: str
-    line: int
-    """Of the page, where the code begins, from 1."""
-    text: str
-    run: bool
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    lines = page.read_text("utf-8").splitlines()
-    begin: int | None = None
-    for number, line in enumerate(lines):
-        if not line.startswith("```"):
-            continue
-        if begin is None:
-            begin = number
-            continue
-        shown = begin > 0 and lines[begin - 1].startswith(NOT_RUN)
-        text = "\n".join(lines[begin + 1 : number])
-        yield Block(lines[begin].removeprefix("```"), begin + 2, text, not shown)
-        begin = None
-    assert begin is None, f"{page}:{begin}: this block has no end"
 
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-class InlineForRay(Inline):
-    """Takes the arguments of `caviar.Ray`, and needs no Ray."""
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        workers: int | None = None,
-        runtime_env: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
 
 
 WITH_CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
@@ -83,14 +38,7 @@ def test_python_of_a_page_runs_in_order(page: Path, tmp_path: Path, monkeypatch:
     for package in ("torch", "lightning"):
         if f"\nimport {package}\n" in page.read_text("utf-8"):
             pytest.importorskip(package)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("caviar.execution.ray.Ray", InlineForRay)
-    monkeypatch.setattr(caviar, "Ray", InlineForRay)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page):
-        if block.language == "python" and block.run:
-            source = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the page
-            exec(compile(source, str(page), "exec"), namespace)
+    namespace = run(page, tmp_path, monkeypatch)
     results = [value for value in namespace.values() if isinstance(value, caviar.Result)]
     assert results, "a page with code shows at least one sweep"
     for result in results:

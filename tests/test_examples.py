@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from tests.loading import example
+
 PARAMS = {"lr": 0.02, "momentum": 0.95, "hidden": 48, "batch_size": 64, "layers": 2, "lr_decay": 0.05}
 
 
 @pytest.fixture(scope="module")
 def digits() -> ModuleType:
-    path = Path(__file__).parents[1] / "examples" / "digits.py"
-    spec = importlib.util.spec_from_file_location("digits_example", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return example("digits")
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -19,6 +19,7 @@ from caviar.store.layout import SweepFolder
 from caviar.store.reader import Reader
 from caviar.store.tables import events_of
 from caviar.trial import ORIGIN
+from tests.descent import descent
 
 SPACE = caviar.Space(
     lr=caviar.Float(1e-3, 1.0, scale="log"), momentum=caviar.Float(0.0, 0.9), kind=caviar.Choice(["a", "b"])
@@ -26,16 +27,8 @@ SPACE = caviar.Space(
 
 
 def train(trial: caviar.Trial) -> None:
-    x, velocity = 5.0, 0.0
-    if trial.restored:
-        x, velocity = (float(word) for word in (trial.restored / "state").read_text().split())
-    for _ in trial.steps():
-        velocity = trial.params["momentum"] * velocity - 0.1 * trial.params["lr"] * x
-        x += velocity
+    for _, x in descent(trial):
         trial.report(loss=x * x, seed=trial.seed % 1000)
-        if trial.checkpoint_due:
-            with trial.checkpoint() as folder:
-                (folder / "state").write_text(f"{x!r} {velocity!r}")
 
 
 def otherwise(trial: caviar.Trial) -> None:

@@ -46,6 +46,7 @@ MISTAKES: dict[str, list[Any]] = {
     "resources": [None, {"cpus": 1}],
     "seed": [-1, 0.5, None, "0"],
     "first": [5, None, {"lr": 0.5}, ["lr"], [{"lr": 0.5}] * 5],
+    "stages": [0, 5, 1.0, "2", True],
     "retries": [-1, 0.5, None],
     "checkpoint_every": [0, 1.5, "2", True],
     "keep_checkpoints": ["none", None, 3],

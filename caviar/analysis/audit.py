@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from caviar.analysis.control_group import ControlGroup, control_group
 from caviar.analysis.judged import Decisions, Ends
 from caviar.analysis.rank_correlation import rank_correlation
-from caviar.analysis.reports import Bools
 from caviar.analysis.trials import TrialColumns
 from caviar.messages import Floats
 
@@ -83,24 +81,21 @@ def audit(
     trials: TrialColumns, decisions: Decisions, ends: Ends, *, max_step: int | None, before: int, by: By
 ) -> Audit:
     """Audit a sweep. ``before``: the step that its trials began from, trained elsewhere."""
-    at = trials.places(decisions.trial)
-    let_alone = ~decisions.touched
-    counted = decisions_of(decisions, let_alone)
-    place = at[let_alone]
-    stop, spare = counted.stop, counted.spare
-    lacking = np.maximum(0, (math.nan if max_step is None else max_step) - ends.step[place]) * stop
-    beyond = np.maximum(0.0, ends.step[place] - counted.rung) * spare
-    pace_s = ends.pace_s[place]
+    kept = ends.completed & ~np.isnan(ends.loss)
+    kept[trials.places(decisions.trial[decisions.stop | decisions.spare])] = False
 
-    verdict = stop | spare
-    kept = np.isfinite(ends.loss) | (ends.loss == np.inf)
-    kept &= ends.completed
-    kept[at[decisions.stop | decisions.spare]] = False
-    era = counted.era[spare & ~np.isnan(ends.loss[place])]
-    largest = int(np.bincount(era).argmax()) if len(era) else -1
-    of_era = verdict & (counted.era == largest)
-    ended = of_era & spare & ~np.isnan(ends.loss[place])
-    control = control_group(ends.loss[kept], ends.loss[place[ended]], int(of_era.sum()))
+    counted = decisions.take(~decisions.touched)
+    place = trials.places(counted.trial)
+    stop, spare = counted.stop, counted.spare
+    end, pace_s, step = ends.loss[place], _known(ends.pace_s)[place], ends.step[place]
+    lacking = np.maximum(0.0, (math.nan if max_step is None else max_step) - step)
+    beyond = np.maximum(0.0, step - counted.rung)
+
+    ended = spare & ~np.isnan(end)
+    if ended.any():  # only of one scheduler's are those spared a fair sample
+        ended &= counted.era == np.bincount(counted.era[ended]).argmax()
+    population = (stop | spare) & np.isin(counted.era, counted.era[ended])
+    control = control_group(ends.loss[kept], end[ended], int(population.sum()))
     weight = np.where(kept, 1.0, 0.0)
     if control is not None:
         weight[place[ended]] = control.population / control.spared
@@ -110,41 +105,28 @@ def audit(
         judged=len(np.unique(counted.trial)),
         stopped=int(stop.sum()),
         spared=int(spare.sum()),
-        spared_open=int((spare & np.isnan(ends.loss[place])).sum()),
+        spared_open=int((spare & np.isnan(end)).sum()),
         kept=int(kept.sum()),
         steps=int(np.maximum(ends.step - before, 0).sum()),
-        steps_saved=float(np.where(stop, lacking, 0.0).sum()),
-        steps_spent=float(beyond.sum()),
+        steps_saved=float(lacking[stop].sum()),
+        steps_spent=float(beyond[spare].sum()),
         seconds_saved=_seconds(lacking, pace_s, stop),
         seconds_spent=_seconds(beyond, pace_s, spare),
-        rungs=_rungs(counted, ends.loss[place], weight[place], lacking, beyond, pace_s),
+        rungs=_rungs(counted, end, weight[place], lacking, beyond, pace_s),
         control=control,
         by=by,
     )
 
 
-def decisions_of(decisions: Decisions, rows: Bools) -> Decisions:
-    """Some of the decisions."""
-    return Decisions(
-        decisions.trial[rows],
-        decisions.rung[rows],
-        decisions.loss[rows],
-        decisions.stop[rows],
-        decisions.spare[rows],
-        decisions.era[rows],
-        decisions.touched[rows],
-    )
+def _known(pace_s: Floats) -> Floats:
+    """The pace of each trial; where none is known the mean of the others."""
+    unknown = np.isnan(pace_s)
+    return pace_s if unknown.all() else np.where(unknown, pace_s[~unknown].mean(), pace_s)
 
 
-def _seconds(steps: Floats, pace_s: Floats, rows: Bools) -> float:
-    """How long steps take. A trial of which no pace is known has the mean of the others."""
-    steps, pace_s = steps[rows], pace_s[rows]
-    if not len(steps):
-        return 0.0
-    known = ~np.isnan(pace_s)
-    if not known.any():
-        return math.nan
-    return float((steps * np.where(known, pace_s, pace_s[known].mean())).sum())
+def _seconds(steps: Floats, pace_s: Floats, rows: Any) -> float:
+    """How long the steps of some rows take."""
+    return float((steps[rows] * pace_s[rows]).sum())
 
 
 def _rungs(
@@ -152,40 +134,42 @@ def _rungs(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    rungs, of = np.unique(counted.rung, return_inverse=True)
-    count = len(rungs)
-
-    def sums(rows: Bools) -> Floats:
-        return np.bincount(of, weights=rows, minlength=count).astype(np.int64)
-
-    correlation, pairs, pairs_spared, of_all = [], [], [], []
-    order = np.argsort(of, kind="stable")
-    bounds = np.searchsorted(of[order], np.arange(count + 1))
-    spared_trials = np.unique(counted.trial[counted.spare])
-    stopped_trials = np.unique(counted.trial[counted.stop])
-    for begin, after in pairwise(bounds):
-        here = order[begin:after]
-        both = here[weight[here] > 0]
-        spared = int(np.isin(counted.trial[both], spared_trials).sum())
-        stopped = bool(np.isin(counted.trial[here], stopped_trials).any())
-        correlation.append(rank_correlation(counted.loss[both], end[both], weight[both]))
-        pairs.append(len(both))
-        pairs_spared.append(spared)
-        of_all.append(spared > 0 or not stopped)
-    return pd.DataFrame(
-        {
-            "rung": rungs,
-            "judged": sums(np.ones(len(of), bool)),
-            "stopped": sums(counted.stop),
-            "spared": sums(counted.spare),
-            "went_on": sums(~(counted.stop | counted.spare)),
-            "correlation": np.array(correlation, float),
-            "pairs": np.array(pairs, np.int64),
-            "pairs_spared": np.array(pairs_spared, np.int64),
-            "of_all": np.array(of_all, bool),
-            "steps_saved": [float(lacking[(of == rung) & counted.stop].sum()) for rung in range(count)],
-            "seconds_saved": [_seconds(lacking, pace_s, (of == rung) & counted.stop) for rung in range(count)],
-            "steps_spent": [float(beyond[of == rung].sum()) for rung in range(count)],
-            "seconds_spent": [_seconds(beyond, pace_s, (of == rung) & counted.spare) for rung in range(count)],
-        }
+    order = np.argsort(counted.rung, kind="stable")
+    rungs, first = np.unique(counted.rung[order], return_index=True)
+    ever_stopped, ever_spared = (
+        np.isin(counted.trial, counted.trial[verdict]) for verdict in (counted.stop, counted.spare)
     )
+    rows = []
+    end_of = np.r_[first[1:], len(order)][: len(first)]
+    for rung, begin, after in zip(rungs.tolist(), first, end_of, strict=True):
+        here = order[begin:after]
+        stop, spare = here[counted.stop[here]], here[counted.spare[here]]
+        both = here[weight[here] > 0]
+        pairs_spared = int(ever_spared[both].sum())
+        rows.append(
+            {
+                "rung": rung,
+                "judged": len(here),
+                "stopped": len(stop),
+                "spared": len(spare),
+                "went_on": len(here) - len(stop) - len(spare),
+                "correlation": rank_correlation(counted.loss[both], end[both], weight[both]),
+                "pairs": len(both),
+                "pairs_spared": pairs_spared,
+                "of_all": pairs_spared > 0 or not ever_stopped[here].any(),
+                "steps_saved": float(lacking[stop].sum()),
+                "seconds_saved": _seconds(lacking, pace_s, stop),
+                "steps_spent": float(beyond[spare].sum()),
+                "seconds_spent": _seconds(beyond, pace_s, spare),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+_COLUMNS = {
+    **dict.fromkeys(("rung", "judged", "stopped", "spared", "went_on"), "int64"),
+    "correlation": "float64",
+    **dict.fromkeys(("pairs", "pairs_spared"), "int64"),
+    "of_all": "bool",
+    **dict.fromkeys(("steps_saved", "seconds_saved", "steps_spent", "seconds_spent"), "float64"),
+}

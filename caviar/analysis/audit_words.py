@@ -60,7 +60,7 @@ def _without(stopped: int) -> str:
     )
     if m >= FEW:
         said += (
-            f", and if none of {m:,} does better, at most about {3 / m:.0%} of those stopped would have (3/{m:,})"
+            f", and if none of {m:,} does better, at most about {_part(3 / m)} of those stopped would (3/{m:,})"
         )
     return said
 
@@ -79,7 +79,7 @@ def _of_group(audit: Audit, control: ControlGroup) -> list[str]:
     told.append(f"this is told by {spared:,} that were spared and came to their end (they cost {cost})")
     if not found and spared >= FEW:
         told.append(
-            f"none of these did better than the best: so at most about {3 / spared:.0%} would (3/{spared:,})"
+            f"none of these did better than the best: so at most about {_part(3 / spared)} would (3/{spared:,})"
         )
     return told
 
@@ -100,6 +100,10 @@ def _rungs(audit: Audit) -> list[str]:
         by = f"{pairs[row]:,} trials" if of_all[row] and not spared[row] else f"{pairs[row]:,} trials, {of}"
         told.append(f"rung {rung[row]} ranks trials as their ends do by {value[row]:.2f} ({by})")
     return told
+
+
+def _part(part: float) -> str:
+    return f"{part:.0%}" if part >= 0.02 else f"{part:.1%}"
 
 
 def _trials(count: int) -> str:

@@ -34,7 +34,7 @@ def curves_frame(
     elif len(reports.names) == 1:
         columns[reports.names[0]] = reports.value
     else:
-        _check_cells(int(starts.sum()) * len(reports.names), len(reports), "curves(tidy=True) has them as rows")
+        check_cells(int(starts.sum()) * len(reports.names), len(reports), "curves(tidy=True) has them as rows")
         wide = np.full((len(reports.names), int(starts.sum())), np.nan)
         wide[reports.code, np.cumsum(starts) - 1] = reports.value
         columns.update(zip(reports.names, wide, strict=True))
@@ -52,7 +52,7 @@ def trials_frame(
 ) -> pd.DataFrame:
     """One row a trial; ``reports`` are those of the main lines."""
     filled = len(reports) + sum(map(len, trials.params))
-    _check_cells(len(trials) * (len(params) + len(metrics)), filled, "curves(tidy=True) has metrics as rows")
+    check_cells(len(trials) * (len(params) + len(metrics)), filled, "curves(tidy=True) has metrics as rows")
     last = np.flatnonzero(np.r_[reports.trial[1:] != reports.trial[:-1], True]) if len(reports) else slice(0)
     steps = np.zeros(len(trials), np.int64)
     steps[trials.places(reports.trial[last])] = reports.step[last]
@@ -136,7 +136,7 @@ def times(time_us: Ints) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(time_us.view("M8[us]")).tz_localize("UTC")
 
 
-def _check_cells(cells: int, filled: int, instead: str) -> None:
+def check_cells(cells: int, filled: int, instead: str) -> None:
     """Refuse a frame that would take far more memory than what it is made of: nearly all of it would be NaN."""
     if cells > max(MANY_CELLS, MANY_CELLS_PER_VALUE * filled):
         raise UsageError(f"a table of {cells:,} cells for {filled:,} values: there are too many names; {instead}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.trial)
+
+    def take(self, rows: Bools) -> Decisions:
+        """Some of the rows."""
+        return Decisions(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
     @classmethod
     def of(cls, events: EventColumns, trials: TrialColumns, *, maximize: bool) -> Decisions:

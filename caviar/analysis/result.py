@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.importance import Importance, Method
+    from caviar.analysis.export.source import Source
     from caviar.analysis.plots import Plots
     from caviar.analysis.rechecked import Recheck
     from caviar.analysis.what_if import WhatIf
@@ -238,6 +239,31 @@ class Result:
 
         return importance(self, stage, method=method, seed=seed)
 
+    def export(
+        self,
+        path: str | Path,
+        to: Literal["csv", "tensorboard"] = "csv",
+        *,
+        top: int | None = None,
+        trials: Iterable[int] | None = None,
+        attempts: Literal["last", "all"] = "last",
+        tidy: bool = False,
+        replace: bool = False,
+    ) -> Path:
+        """Write the sweep into a new folder, for other tools; returns where it lies.
+
+        ``to="csv"``: curves.csv (one row a report of the main lines; with ``attempts="all"`` of all, and with
+        ``tidy`` one row a value), trials.csv and events.csv. ``to="tensorboard"``: a run a trial, with its main
+        line as scalars in 32 bits, and its params for the HParams page. export.json says what it is of.
+
+        ``top``: only so many of the best trials; ``trials``: only these; either way with the events of no trial.
+        ``replace``: also in the place of an earlier export. Raises `UsageError` for a folder that is there
+        already, and for an unknown trial; `CaviarError` if TensorBoard is not installed.
+        """
+        from caviar.analysis.export import export
+
+        return export(self._source(top, trials, attempts), path, to=to, tidy=tidy, replace=replace)
+
     def recheck(self, sweep: Any = None, executor: Any = None, **how: Any) -> Recheck:
         """Train the best settings again, beside fresh ones, and say whether what was best still is.
 
@@ -278,13 +304,16 @@ class Result:
         return Space.from_dict(self.declaration["space"])
 
     @cached_property
+    def stage_spaces(self) -> dict[int, Space]:
+        """The space that each stage was sampled from."""
+        stages, spaces = self._events.fields(self._events.rows("stage_opened"), "stage_opened", "stage", "space")
+        return {stage: Space.from_dict(space) for stage, space in zip(stages, spaces, strict=True)}
+
+    @cached_property
     def last_space(self) -> Space:
         """The space of the last stage."""
-        rows = self._events.rows("stage_opened")
-        if not len(rows):
-            return self.space
-        [spaces] = self._events.fields(rows[-1:], "stage_opened", "space")
-        return Space.from_dict(spaces[0])
+        spaces = self.stage_spaces
+        return spaces[max(spaces)] if spaces else self.space
 
     @cached_property
     def params(self) -> list[str]:
@@ -343,6 +372,42 @@ class Result:
         clock = Clock()
         clock.add(self._events, self._reports.time_us)
         return clock.elapsed_s()
+
+    def _source(self, top: int | None, trials: Iterable[int] | None, attempts: str) -> Source:
+        """What is to be exported."""
+        from caviar.analysis.export.source import Source
+
+        if attempts not in ("last", "all"):
+            raise UsageError(f'export(attempts={attempts!r}): must be "last" or "all"')
+        if top is not None and trials is not None:
+            raise UsageError("export(top=..., trials=...): takes one of the two")
+        source = Source(
+            path=self.path,
+            status=self.status,
+            metric=self.metric,
+            maximize=self.maximize,
+            declaration=self.declaration,
+            frame=self.trials(),
+            columns=self._trials,
+            reports=self._main_line if attempts == "last" else self._reports,
+            best=self._best_of_each,
+            events=self._events,
+            event_rows=np.arange(len(self._events)),
+            with_attempt=attempts == "all",
+        )
+        if trials is not None:
+            wanted = np.array(list(trials), np.int64)
+            for trial in wanted.tolist():
+                self.params_of(trial)
+            return source.only(wanted)
+        if top is not None:
+            wanted = self.top(top).index.to_numpy()
+            if not len(wanted):
+                raise CaviarError(
+                    f"{self.path}: no trial has reported a finite {self.metric!r} yet, so none is best"
+                )
+            return source.only(wanted)
+        return source
 
     # --- the picture, worked out once -----------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ def what_if(result: Result, schedulers: Sequence[Scheduler], *, workers: int | N
         sampler=RandomSampler(),
         scheduler=schedulers[0],
         trials=len(record),
+        seed=result.declaration.get("seed", 0),  # which trials a scheduler spares depends on it
         minimize=not record.maximize,
         max_step=record.max_step,
         origin=None if origin is None else Origin.from_dict(origin),

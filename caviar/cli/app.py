@@ -31,6 +31,9 @@ COMMANDS = {
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
     "report": "caviar.cli.report",
+    "export": "caviar.cli.export",
+    "what-if": "caviar.cli.what_if",
+    "audit": "caviar.cli.audit",
     "zoom": "caviar.cli.zoom",
     "what-if": "caviar.cli.what_if",
     "panda": "caviar.cli.panda",
@@ -43,7 +46,6 @@ COMMANDS = {
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
     "recheck": "caviar.cli.recheck",
-    "audit": "caviar.cli.audit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

@@ -14,9 +14,10 @@ from caviar.cli.app import DONE, INTERRUPTED
 from caviar.cli.table import print_json
 from caviar.errors import CaviarError, UsageError
 from caviar.faults import SAME_FAULT
+from caviar.trial import Params
 
 if TYPE_CHECKING:
-    from caviar.analysis.result import Result
+    from caviar.analysis.result import Best, Result
     from caviar.execution.contract import Executor
     from caviar.store.place import Place
     from caviar.sweep import Sweep
@@ -123,13 +124,7 @@ def _summarize(result: Result, *, as_json: bool) -> None:
         _summarize_run(result)
         return
     click.echo(f"{sum(counts.values()):,} trials: {figures.counts(counts)}")
-    try:
-        best = result.best
-    except CaviarError as error:
-        click.echo(str(error))
-    else:
-        click.echo(f"best {result.metric} {figures.number(best.value)} at step {best.step} of trial {best.trial}:")
-        click.echo(f"  {figures.params(best.params)}")
+    _tell_best(result, lambda best: (f"{best.step} of trial {best.trial}", best.params))
     if saved.trials_stopped:
         click.echo(
             f"early stopping saved {saved.fraction:.0%} of the steps: {saved.steps:,} trained instead of "
@@ -147,14 +142,20 @@ def _summarize_run(result: Result) -> None:
 
     run = LiveRun(result.path)
     click.echo(f"{run.status} at step {run.step:,}")
+    _tell_best(result, lambda best: (f"{best.step:,}, trained with", run.params_at(best.step)))
+    click.echo(f"everything is in {result.path}")
+
+
+def _tell_best(result: Result, found: Callable[[Best], tuple[str, Params]]) -> None:
+    """Say what was best, at which step, and with which params, or that nothing was."""
     try:
         best = result.best
     except CaviarError as error:
         click.echo(str(error))
-    else:
-        click.echo(f"best {result.metric} {figures.number(best.value)} at step {best.step:,}, trained with:")
-        click.echo(f"  {figures.params(run.params_at(best.step))}")
-    click.echo(f"everything is in {result.path}")
+        return
+    where, params = found(best)
+    click.echo(f"best {result.metric} {figures.number(best.value)} at step {where}:")
+    click.echo(f"  {figures.params(params)}")
 
 
 def _as_dict(result: Result) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def what(event: Mapping[str, Any]) -> str:
         case "sweep_started":
             return f"{data['trials']} trials"
         case "stage_opened":
-            return f"stage {data['stage']}: {', '.join(param['name'] for param in data['space']['params'])}"
+            names = ", ".join(param["name"] for param in data["space"]["params"])
+            why = "; ".join(f"{one.get('name')} {one.get('why')}" for one in data.get("zoom") or ())
+            return f"stage {data['stage']}: {why or names}"
         case "driver_started":
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":

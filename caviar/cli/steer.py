@@ -27,6 +27,11 @@ _as_json = click.option(
 )
 
 
+def _waiting(command: AnyFunction) -> AnyFunction:
+    """The options of commands that take one trial, a note and no more."""
+    return _one_trial(_note(timeout_option(_as_json(debug_option(command)))))
+
+
 @click.command()
 @folder_argument
 @click.argument("changes", metavar=f"{_CHANGES}...", nargs=-1, required=True)
@@ -64,11 +69,7 @@ def set(  # noqa: A001 - the command's name
 
 @click.command()
 @folder_argument
-@_one_trial
-@_note
-@timeout_option
-@_as_json
-@debug_option
+@_waiting
 def pause(folder: str, trial: int | None, note: str | None, timeout_s: float, as_json: bool) -> int:
     """Let a trial wait, at its next step boundary.
 
@@ -79,11 +80,7 @@ def pause(folder: str, trial: int | None, note: str | None, timeout_s: float, as
 
 @click.command()
 @folder_argument
-@_one_trial
-@_note
-@timeout_option
-@_as_json
-@debug_option
+@_waiting
 def unpause(folder: str, trial: int | None, note: str | None, timeout_s: float, as_json: bool) -> int:
     """Let a trial that was paused train on."""
     return ask(folder, "unpause", trial=trial, args={"note": note}, timeout_s=timeout_s, as_json=as_json)

@@ -25,6 +25,6 @@ def amended(declaration: Mapping[str, Any], events: pa.Table, *, where: str) -> 
                 now.update(event.changes)
             case Extended():
                 now.update(trials=event.trials, max_step=event.max_step)
-            case StageOpened():
+            case StageOpened() if event.zoom is None:
                 now.update(space=event.space)
     return now

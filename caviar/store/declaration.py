@@ -88,6 +88,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "space": (lambda value: isinstance(value, dict), "an object"),
     "sampler": (lambda value: isinstance(value, dict), "an object"),
     "scheduler": (lambda value: isinstance(value, dict), "an object"),
+    "stages": (lambda value: is_whole(value, least=1, most=MAX_TRIALS), "a number from 1 on"),
     "seed": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "retries": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "first": (lambda value: _is_list(value, dict), "a list of objects"),

@@ -238,6 +238,14 @@ def _check_space(column: Sequence[Mapping[str, Any]]) -> None:
         Space.from_dict(space)  # its error is a ValueError too
 
 
+def _check_zoom(column: Sequence[Sequence[Any] | None]) -> None:
+    for zoom in column:
+        for change in zoom or ():
+            if type(change) is not dict:
+                raise ValueError(f"zoom has {_shown(change)}, not what changed of a param")
+            check_depth(change)
+
+
 def _check_changes(column: Sequence[Mapping[str, Any]]) -> None:
     """What amends sweep.json keeps to the rules of sweep.json."""
     for changes in column:
@@ -288,6 +296,7 @@ _RULES: Mapping[str, Callable[[Any], None]] = {
     "status": _check_status,
     "ended": _check_ended,
     "space": _check_space,
+    "zoom": _check_zoom,
     "changes": _check_changes,
     "trials": _check_trials,
     "trials_before": _check_unknown,

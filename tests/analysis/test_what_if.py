@@ -24,6 +24,7 @@ SCHEDULERS: list[Scheduler] = [
     caviar.Hyperband(),
     caviar.MedianStop(),
     caviar.Patience(2),
+    caviar.Asha(spare=0.2),
 ]
 
 
@@ -42,7 +43,7 @@ def train(trial: caviar.Trial) -> None:
 
 
 def run(path: Path, scheduler: Scheduler, *, workers: int = 3, **changes: Any) -> caviar.Result:
-    arguments: dict[str, Any] = {"metric": "loss", "trials": 50, "max_step": 20, **changes}
+    arguments: dict[str, Any] = {"metric": "loss", "trials": 50, "max_step": 20, "seed": 3, **changes}
     sweep = caviar.Sweep(train, SPACE, scheduler=scheduler, **arguments)
     sign = 1 if sweep.mode == "min" else -1
     executor = caviar.Simulated(

@@ -1,43 +1,18 @@
 from __future__ import annotations
 
+import functools
 import json
-import threading
-from contextlib import contextmanager
 
 import pytest
 
 import caviar
 from caviar.cli import follow
 from caviar.cli.lines import JsonLines, Lines
+from tests.cli import beside
 
 SPACE = caviar.Space(lr=caviar.Float(0.1, 1.0))
 
-
-@contextmanager
-def running(folder, train, **arguments):
-    """A sweep that runs beside the test, from its first report on."""
-    reported, over = threading.Event(), threading.Event()
-
-    def until_over(trial):
-        train(trial, over)
-
-    sweep = caviar.Sweep(until_over, SPACE, metric="loss", **arguments)
-
-    def run():
-        try:
-            sweep.run(folder, caviar.Inline(), on_event=lambda item: reported.set())
-        finally:
-            reported.set()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        assert reported.wait(30)
-        yield over
-    finally:
-        over.set()
-        thread.join(30)
-        assert not thread.is_alive()
+running = functools.partial(beside.running, space=SPACE)
 
 
 def reports_until_over(trial, over):

@@ -66,6 +66,7 @@ def test_json(invoke: Any, finished: Any) -> None:
         ("asha:grace_steps=1,reduction_factor=4", caviar.Asha(grace_steps=1, reduction_factor=4)),
         ("asha: grace_steps = 2 , reduction_factor=2.5", caviar.Asha(grace_steps=2, reduction_factor=2.5)),
         ("hyperband:brackets=2", caviar.Hyperband(brackets=2)),
+        ("asha:spare=0.1", caviar.Asha(spare=0.1)),
         ("hyperband:brackets=null", caviar.Hyperband()),
         ("median_stop:min_trials=3,every=2", caviar.MedianStop(every=2, min_trials=3)),
         ("patience:patience=3,min_delta=1e-3", caviar.Patience(3, 1e-3)),
@@ -95,7 +96,10 @@ def test_lesser_arguments_are_left_out_where_they_are_as_usual() -> None:
         ("asha:grace_steps=1,grace_steps=2", "grace_steps is given twice"),
         ("asha:grace_steps=0", "Asha(grace_steps=0): needs a whole number (int) of at least 1"),
         ("asha:reduction_factor=two", "Asha(reduction_factor='two'): needs a finite number above 1"),
-        ("patience", "scheduler 'patience' was given nothing; it takes patience, min_delta, grace_steps, every"),
+        (
+            "patience",
+            "scheduler 'patience' was given nothing; it takes patience, min_delta, grace_steps, every, spare",
+        ),
         ("run_all:x=1", "scheduler 'run_all' was given x=1; it takes nothing"),
     ],
 )

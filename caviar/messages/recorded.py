@@ -1,8 +1,4 @@
-"""What travels through the house: events (what happened), commands (what to do), and columnar reports.
-
-Events that say ``recorded`` below are rows of the store's events table; the controller's state is a fold over
-them alone. The others only ask the controller for something. All times are microseconds since the epoch, UTC.
-"""
+"""Events that are rows of the store's events table: the controller's state is a fold over them alone."""
 
 from __future__ import annotations
 
@@ -10,48 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from caviar.trial import Params
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-LAST_STEP = 2**53
-"""Steps travel among floats, which hold whole numbers exactly up to here."""
-
-RESERVED_METRICS = frozenset({"trial", "attempt", "step", "time"})
-"""Names that no metric has: those of other columns."""
 
 BY_HAND = "by hand"
 """The reason of what a person did."""
 
 SPARE = "spare"
 """The decision about a trial that was to be stopped, and runs to its end all the same."""
-
-SCRATCH = "CAVIAR_SCRATCH"
-"""The environment variable that names a folder of this machine for what a process keeps while it lives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """A batch of reports that carry the same metrics, for any number of trials: n rows, k metrics.
-
-    The reports of one attempt are numbered by ``seq`` from 0, across the blocks of all metric names.
-    """
-
-    names: tuple[str, ...]
-    trial: Ints
-    attempt: Ints
-    seq: Ints
-    step: Ints
-    time_us: Ints
-    values: Floats
-    """Shape (n, k); NaN and infinities as reported."""
-
-    def __len__(self) -> int:
-        return len(self.trial)
 
 
 class Event:
@@ -66,106 +27,6 @@ class Recorded(Event):
 
     __slots__ = ()
     time_us: int
-
-
-# --- asked of the controller, never recorded -------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RoomOffered(Event):
-    """The executor would take this many more trials now."""
-
-    kind: ClassVar[str] = "room_offered"
-    trials: int
-
-
-@dataclass(frozen=True, slots=True)
-class RungReached(Event):
-    """A trial waits at a rung for the scheduler's decision; ``value`` is the metric as reported."""
-
-    kind: ClassVar[str] = "rung_reached"
-    trial: int
-    attempt: int
-    step: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Applied(Event):
-    """A trial took an adjustment, the one of this command; ``step``: the first that it trains with it."""
-
-    kind: ClassVar[str] = "applied"
-    time_us: int
-    trial: int
-    attempt: int
-    step: int
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptEnded(Event):
-    """A training function came to its end. ``outcome``: returned, stopped, failed or lost."""
-
-    kind: ClassVar[str] = "attempt_ended"
-    time_us: int
-    trial: int
-    attempt: int
-    step: int
-    """The last step reported; 0 before the first."""
-    outcome: str
-    reason: str | None = None
-    """One line: why it was stopped, failed or lost."""
-    error: str | None = None
-    """The traceback or cause in full."""
-    value: float | None = None
-    """The metric as last reported."""
-    best: float | None = None
-    """The metric's best finite value, and the step of it."""
-    best_step: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
-    """How a sweep is to go on beyond what it was: more trials, further steps, another space."""
-
-    more_trials: int = 0
-    max_step: int | None = None
-    """None: as before."""
-    space: Mapping[str, Any] | None = None
-    """``Space.to_dict()``, for a new stage; None: as before."""
-    reopened: Sequence[TrialReopened] = ()
-    """Completed trials that are to train on, where ``max_step`` is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtensionRequested(Event):
-    """A person's command to extend the sweep, with what the record says of completed trials that could train on;
-    or why that could not be read."""
-
-    kind: ClassVar[str] = "extension_requested"
-    command: CommandReceived
-    reopened: Sequence[TrialReopened] = ()
-    unreadable: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ruled(Event):
-    """A rule's command to a trial that waits at a rung, after it reported ``step``."""
-
-    kind: ClassVar[str] = "ruled"
-    command: CommandReceived
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopRequested(Event):
-    """Stop everything: the time budget is spent, or the sweep cannot go on."""
-
-    kind: ClassVar[str] = "stop_requested"
-    reason: str
-
-
-# --- recorded --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +78,8 @@ class StageOpened(Recorded):
     time_us: int
     stage: int
     space: Mapping[str, Any]
+    zoom: Sequence[Any] | None = None
+    """Where it follows from how trials did, and is not declared: what changed of each param, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,76 +405,3 @@ class Repaired(Recorded):
     """Where events were lost: trials below this number may have existed."""
     attempts: int = 0
     """Where events were lost: no trial has had an attempt above this number."""
-
-
-# --- commands to the executor ----------------------------------------------------------------------
-
-
-class Command:
-    """Something for the executor to do."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Launch(Command):
-    """Begin an attempt of a trial, at once or when a place is free."""
-
-    trial: int
-    attempt: int
-    params: Params
-    seed: int
-    next_rung: int | None
-    checkpoint: tuple[int, int] | None = None
-    """(attempt, step) of the checkpoint to begin from."""
-    max_step: int | None = None
-    """The step at which it is complete; None: when its function returns."""
-    timeline: Sequence[tuple[int, Params]] = ()
-    """Changes of ``params`` that are known ahead, in order: from this step on it trains with these values."""
-    paused: bool = False
-    """Whether it is to wait before its first step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adjust(Command):
-    """Change params of a running trial at its next step boundary. What ``Launch.timeline`` has for these names is
-    dropped."""
-
-    trial: int
-    attempt: int
-    command: str
-    """Its id, which comes back as `Applied`."""
-    changes: Params
-    certain: bool = False
-    """It is recorded already, from this boundary on: so it waits for no checkpoint, and nothing comes back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause(Command):
-    """Let a running trial wait at its next step boundary, or (``over``) train on."""
-
-    trial: int
-    attempt: int
-    over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Command):
-    """The answer to `RungReached`: go on to ``next_rung``, or stop for ``reason``."""
-
-    trial: int
-    attempt: int
-    stop: bool
-    next_rung: int | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop(Command):
-    """Stop a trial at its next step boundary; one that has not begun ends with 0 steps."""
-
-    trial: int
-    attempt: int
-    reason: str
-    again: bool = False
-    """Whether it is to be launched again at once: then no other trial should take its place."""
