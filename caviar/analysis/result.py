@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from caviar.analysis.audit import Audit
     from caviar.analysis.evidence import Evidence
-    from caviar.analysis.importance import Importance, Method
     from caviar.analysis.export.source import Source
+    from caviar.analysis.importance import Importance, Method
     from caviar.analysis.plots import Plots
     from caviar.analysis.rechecked import Recheck
     from caviar.analysis.what_if import WhatIf

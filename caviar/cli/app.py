@@ -32,7 +32,6 @@ COMMANDS = {
     "curves": "caviar.cli.tables",
     "report": "caviar.cli.report",
     "export": "caviar.cli.export",
-    "what-if": "caviar.cli.what_if",
     "audit": "caviar.cli.audit",
     "zoom": "caviar.cli.zoom",
     "what-if": "caviar.cli.what_if",

@@ -73,8 +73,8 @@ PICTURES: Sequence[Picture] = (
             "Each step of the line is a better trial: where it has long been flat, more of the same helps little.",
             lambda result: result.plot.best_so_far(), _several_trials),
     Picture("rungs", "Early stopping, rung by rung",
-            "Each bar is a rung, with what went on and what was stopped there; a rung that ranks trials as their ends do "
-            "stops the right ones.",
+            "Each bar is a rung, with what went on and what was stopped there; one that ranks trials as their "
+            "ends do stops the right ones.",
             lambda result: result.plot.audit()),
     Picture("stages", "Stage by stage",
             "Each shape shows where the trials of a stage lie: later ones should be narrower, and do better.",
