@@ -8,8 +8,8 @@ resume.py      resume, extend
 conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
-report.py      report
 export.py      export
+report.py      report
 what_if.py     what-if
 events.py      events
 in_words.py    an event in words
