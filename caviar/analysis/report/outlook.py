@@ -178,7 +178,7 @@ def more_trials(result: Result) -> list[Advice]:
     sampler = (result.declaration.get("sampler") or {}).get("name")
     if sampler == "grid":
         return []
-    if sampler == "random" and not result.declaration.get("first") and int(trials.stage.max(initial=0)) == 0:
+    if sampler == "random" and not result.declaration.get("first") and trials.stage.min() == trials.stage.max():
         why += (
             " Drawn from the same space, they would hold the best of all in about one case of two, and a tenth "
             "as many in one of eleven. A space that is zoomed into does better where the good trials lie together."
