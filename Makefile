@@ -22,6 +22,7 @@ demo: .venv/ready-demo  ## a sweep on real handwritten digits, in about a minute
 bench: .venv/ready-bench  ## caviar beside Ray Tune and Optuna, and one run beside many, on this machine
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/bench_report.py
+	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_efficiency.py
 	$(BIN)/python benchmarks/bench_controller.py
 	$(BIN)/python benchmarks/bench_recovery.py
