@@ -30,6 +30,7 @@ COMMANDS = {
     "trials": "caviar.cli.tables",
     "best": "caviar.cli.tables",
     "curves": "caviar.cli.tables",
+    "importance": "caviar.cli.importance",
     "export": "caviar.cli.export",
     "audit": "caviar.cli.audit",
     "report": "caviar.cli.report",
