@@ -21,6 +21,8 @@ MANY = 0.3
 """So many of the best, at least, are near an end at which they pile up."""
 EVIDENT = 0.02
 """And so seldom, at most, would chance put so many there."""
+LITTLE = 0.02
+"""So little of a range is not worth cutting off."""
 DIGITS = 3
 """New bounds are rounded to so many digits, outward."""
 
@@ -58,8 +60,8 @@ class Ends:
         if past_low and past_high:  # at both ends: then neither says where to go
             past_low = past_high = False
         return cls(
-            low=-WIDENED_BY if past_low else max(low, 0.0),
-            high=1 + WIDENED_BY if past_high else min(high, 1.0),
+            low=-WIDENED_BY if past_low else low if low > LITTLE else 0.0,
+            high=1 + WIDENED_BY if past_high else high if high < 1 - LITTLE else 1.0,
             near_low=near_low,
             near_high=near_high,
             past_low=past_low,
