@@ -161,6 +161,7 @@ def test_a_range_moves_where_the_best_pile_up_at_its_end() -> None:
         (Int(0, 40), True),
         (Int(0, 2**40), False),
         (Float(1e-300, 1e300, scale="log"), True),
+        (Float(1e-307, 1e-300, scale="log"), True),
     ],
 )
 def test_no_range_goes_past_its_natural_limits(parameter: Float | Int, down: bool) -> None:
@@ -333,6 +334,19 @@ def test_trials_are_compared_with_those_of_their_stage() -> None:
     apart = narrow(space, Tried(params=first + second, score=score, stage=stages))
     assert changes(together)["x"].kind != "kept"
     assert changes(apart)["x"].kind == "kept"
+
+
+def test_a_value_goes_only_with_evidence_from_its_own_stage() -> None:
+    rng = np.random.default_rng(0)
+    space = Space(x=Choice(["a", "b"]), y=Float(0, 1))
+    # the second stage is better because of y, and had x = b alone; x = a is not among the best for that
+    params = [{"x": "ab"[row % 2] if row < 200 else "b", "y": float(rng.random())} for row in range(400)]
+    score = np.r_[1 + rng.random(200), rng.random(200)]
+    together = narrow(space, Tried(params=params, score=score))["x"]
+    apart = narrow(space, Tried(params=params, score=score, stage=[0] * 200 + [1] * 200))["x"]
+    assert isinstance(together, Choice)
+    assert together.values == ("b",)
+    assert apart == space["x"]
 
 
 def test_constants_and_a_space_that_does_not_vary() -> None:

@@ -106,7 +106,7 @@ class ChoiceEvidence:
     kept: Bools
 
 
-def choice_evidence(place: Ints, picks: Ints, *, values: int) -> ChoiceEvidence:
+def choice_evidence(place: Ints, picks: Ints, *, stage: Ints, values: int) -> ChoiceEvidence:
     """What the best say of the values of a choice. ``place``: which value each trial has; ``picks``: as `shuffles`
     gives them."""
     from scipy.stats import hypergeom
@@ -116,16 +116,18 @@ def choice_evidence(place: Ints, picks: Ints, *, values: int) -> ChoiceEvidence:
     expected = np.maximum(picked[1:].mean(axis=0), 1e-12)
     found = ((picked - expected) ** 2 / expected).sum(axis=1)
     seen, count = picked[0], picks.shape[1]
-    share = tried / len(place)
-    lift = np.ones(values)
-    there = tried > 0
-    lift[there] = (seen[there] + values * share[there]) / ((count + values) * share[there])
-    by_chance = hypergeom.cdf(seen, len(place), tried.astype(np.int64), count)
+    share = expected / count
+    lift = np.where(tried > 0, (seen + values * share) / ((count + values) * share), 1.0)
+    # exactly, stage by stage: how probable it is that none of the best has the value
+    by_chance = np.ones(values)
+    for each in np.unique(stage):
+        here = np.bincount(place[stage == each], minlength=values)
+        by_chance *= hypergeom.pmf(0, here.sum(), here, int((stage[picks[0]] == each).sum()))
     gone = (seen == 0) & (tried >= MIN_SEEN) & (by_chance < GONE / values)
     return ChoiceEvidence(
         p=float((found >= found[0] - 1e-9).mean()),
         among_best=seen / count,
-        among_all=share,
+        among_all=tried / len(place),
         lift=lift,
         kept=~gone,
     )

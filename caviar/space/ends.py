@@ -144,5 +144,7 @@ def _rounded(value: float, *, up: bool) -> float:
     if value == 0 or not math.isfinite(value):
         return value
     step = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1)
+    if step == 0:  # the least numbers there are
+        return value
     whole = math.ceil(value / step - 1e-9) if up else math.floor(value / step + 1e-9)
     return float(f"{whole * step:.12g}")

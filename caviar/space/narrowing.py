@@ -221,6 +221,7 @@ class Narrowing:
         found = choice_evidence(
             np.array([_place(parameter.values, value) for value in rows.values]),
             self._picked(rows),
+            stage=rows.stage,
             values=len(parameter.values),
         )
         count = f"the best {rows.best.sum()} of {rows.count} trials"
