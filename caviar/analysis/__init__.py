@@ -9,6 +9,7 @@ savings.py      what early stopping saved
 progress.py     the live view: a fold with bounded memory over curve.py, rates.py and notes.py
 live_run.py     the same of a live run, over envelope.py, pace.py and acts.py
 branches.py     the attempts of a trial that was rolled back, as a tree
+importance/     which params mattered
 export/         the same in files of other tools: CSV, TensorBoard
 retest.py       the statistics of a recheck
 then_and_now.py a sweep and its recheck -> rechecked.py, what it found -> recheck_words.py, in words

@@ -8,6 +8,7 @@ resume.py      resume, extend
 conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
+importance.py  importance
 export.py      export
 report.py      report
 what_if.py     what-if

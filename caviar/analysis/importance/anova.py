@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from caviar.analysis.importance.columns import Column, groups_for, groups_of_pairs_for
+from caviar.analysis.importance.columns import MIN_TRIALS, Column, groups_for, groups_of_pairs_for
 from caviar.analysis.importance.record import LEVEL
 from caviar.messages import Floats, Ints
 
@@ -59,6 +59,8 @@ class Draws:
         return cls(score=score, shuffled=np.ascontiguousarray(shuffled), weight=weight.astype(np.float64))
 
     def take(self, rows: Ints) -> Draws:
+        if len(rows) == len(self.score):  # all of them
+            return self
         return Draws(score=self.score[rows], shuffled=self.shuffled[rows], weight=self.weight[rows])
 
 
@@ -141,7 +143,7 @@ def _share(groups: Ints, score: Floats, weight: Floats | None = None) -> Floats:
     indicator = _indicator(groups)
     free = len(groups) - indicator.shape[0]
     one = np.ones((len(score), 1)) if weight is None else weight
-    if free < 1:
+    if free < 1 or len(groups) < MIN_TRIALS:
         return np.full(max(score.shape[1], one.shape[1]), np.nan)
     total, weighted = _around_mean(score, one)
     between = _explained(indicator, weighted, one)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from scipy.stats import rankdata
 
 from caviar.analysis.importance.anova import Draws, Effects, Pair, one_by_one, pairs_of
-from caviar.analysis.importance.columns import Column, columns_of
+from caviar.analysis.importance.columns import MIN_TRIALS, Column, columns_of
 from caviar.analysis.importance.record import NEGLIGIBLE, Importance, Method
 from caviar.errors import CaviarError, UsageError
+from caviar.messages import Floats
 from caviar.space import Space
 
 if TYPE_CHECKING:
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.result import Result
 
-MIN_TRIALS = 10
-"""With fewer trials nothing is said."""
+MOST_TRIALS = {"anova": 20_000, "ped-anova": 1_000, "fanova": 200}
+"""Of more trials so many are drawn at random. fANOVA's time grows faster than with their square: 1,000 trials and
+16 trees take Optuna 15 s, once."""
 
 
 def importance(result: Result, stage: int | None, *, method: Method, seed: int) -> Importance:
@@ -28,11 +31,7 @@ def importance(result: Result, stage: int | None, *, method: Method, seed: int) 
     if method not in get_args(Method):
         raise UsageError(f"importance(method={method!r}): must be {' or '.join(map(repr, get_args(Method)))}")
     evidence = result.evidence
-    if len(evidence) < MIN_TRIALS:
-        raise CaviarError(
-            f"{result.path}: {len(evidence)} trials have reported {result.metric!r} so far; which params mattered "
-            f"needs at least {MIN_TRIALS}"
-        )
+    _check_enough(result, len(evidence), "so far")
     stages, counts = np.unique(evidence.stage, return_counts=True)
     if stage is None:
         enough = stages[counts >= MIN_TRIALS].tolist() or stages[[counts.argmax()]].tolist()
@@ -41,11 +40,19 @@ def importance(result: Result, stage: int | None, *, method: Method, seed: int) 
         asked = [stage]
     else:
         raise UsageError(f"importance(stage={stage!r}): trials have reported in {_listed(stages.tolist())}")
-    found: Importance | None = None
-    for each in reversed(asked):
-        found = _of_stage(result, evidence, each, method=method, seed=seed, later=found)
-    assert found is not None
-    return found
+    later: Importance | None = None
+    if len(asked) > 1:
+        with suppress(CaviarError):  # what the first stage says is worth telling all the same
+            later = _of_stage(result, evidence, asked[-1], method=method, seed=seed)
+    return _of_stage(result, evidence, asked[0], method=method, seed=seed, later=later)
+
+
+def _check_enough(result: Result, count: int, where: str) -> None:
+    if count < MIN_TRIALS:
+        raise CaviarError(
+            f"{result.path}: trials that have reported {result.metric!r} {where}: {count}; to tell which params "
+            f"mattered takes {MIN_TRIALS}"
+        )
 
 
 def _listed(stages: list[int]) -> str:
@@ -53,15 +60,11 @@ def _listed(stages: list[int]) -> str:
 
 
 def _of_stage(
-    result: Result, evidence: Evidence, stage: int, *, method: Method, seed: int, later: Importance | None
+    result: Result, evidence: Evidence, stage: int, *, method: Method, seed: int, later: Importance | None = None
 ) -> Importance:
     evidence = evidence.take(np.flatnonzero(evidence.stage == stage))
     count = len(evidence)
-    if count < MIN_TRIALS:
-        raise CaviarError(
-            f"{result.path}: {count} trials of stage {stage} have reported {result.metric!r}; which params "
-            f"mattered needs at least {MIN_TRIALS}"
-        )
+    _check_enough(result, count, f"in stage {stage}")
     score = rankdata(np.round(evidence.score, 12)) / count
     if score.min() == score.max():
         raise CaviarError(f"{result.path}: all {count} trials did equally well, so no param mattered")
@@ -69,13 +72,13 @@ def _of_stage(
     if not columns:
         raise CaviarError(f"{result.path}: no param varied in these {count} trials, so none can have mattered")
     rng = np.random.default_rng(seed)
-    if method in ("auto", "anova"):
-        method = "anova"
+    method = "anova" if method == "auto" else method
+    columns, score = _limited(columns, score, MOST_TRIALS[method], rng)
+    if method == "anova":
         alone = one_by_one(columns, Draws.of(score, rng))
     else:
         from caviar.analysis.importance import evaluators
 
-        columns, score = evaluators.limited(columns, score, method=method, rng=rng)
         alone = evaluators.one_by_one(columns, score, method=method, rng=rng)
     pairs = _pairs_frame(*pairs_of(columns, score, rng))
     return Importance(
@@ -89,17 +92,27 @@ def _of_stage(
     )
 
 
+def _limited(
+    columns: list[Column], score: Floats, most: int, rng: np.random.Generator
+) -> tuple[list[Column], Floats]:
+    if len(score) <= most:
+        return columns, score
+    kept = np.sort(rng.choice(len(score), most, replace=False))
+    among = [column.among(kept) for column in columns]
+    return [column for column in among if len(column.values) > 1], score[kept]
+
+
 def _verdicts(found: Effects) -> list[str]:
-    return [
-        "cannot be told"
-        if np.isnan(share)
-        else "matters"
-        if share > noise
-        else "does not matter"
-        if max(high, noise) <= NEGLIGIBLE
-        else "cannot be told"
-        for share, high, noise in zip(found.share, found.high, found.noise, strict=True)
-    ]
+    rows = zip(found.share, found.low, found.high, found.noise, strict=True)
+    return [_verdict(*map(float, row)) for row in rows]
+
+
+def _verdict(share: float, low: float, high: float, noise: float) -> str:
+    """What is above chance both by the shuffles and by the resamples matters. What stays below a share that would
+    be little, where as little could have been seen, does not; NaN compares as neither."""
+    if share > noise and low > 0:
+        return "matters"
+    return "does not matter" if max(high, noise) <= NEGLIGIBLE else "cannot be told"
 
 
 def _pairs_frame(pairs: list[Pair], found: Effects) -> pd.DataFrame:

@@ -11,7 +11,9 @@ from scipy.stats import rankdata
 from caviar.messages import Floats, Ints
 from caviar.trial import Params
 
-MAX_GROUPS = 32
+MIN_TRIALS = 10
+"""Of fewer trials nothing is said."""
+MAX_GROUPS = 40
 MAX_GROUPS_OF_PAIRS = 12
 
 
@@ -89,9 +91,9 @@ def _column(name: str, rows: Ints, values: list[object]) -> Column:
 
 def groups_for(trials: int) -> int:
     """How many groups so many trials allow: enough to follow a narrow valley, few enough to have good means."""
-    return int(np.clip(round(1.5 * trials ** (1 / 3)), 2, MAX_GROUPS))
+    return int(np.clip(round(2 * trials ** (1 / 3)), 2, MAX_GROUPS))
 
 
 def groups_of_pairs_for(trials: int) -> int:
     """The same along each of two params, whose groups make a table."""
-    return int(np.clip(round(1.26 * trials ** (1 / 4)), 2, MAX_GROUPS_OF_PAIRS))
+    return int(np.clip(round(1.5 * trials ** (1 / 4)), 2, MAX_GROUPS_OF_PAIRS))

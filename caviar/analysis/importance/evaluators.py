@@ -14,18 +14,14 @@ from typing import Any
 import numpy as np
 
 from caviar.analysis.importance.anova import Effects, effects
-from caviar.analysis.importance.columns import Column, groups_for
+from caviar.analysis.importance.columns import MIN_TRIALS, Column, groups_for
 from caviar.errors import CaviarError
 from caviar.messages import Floats, Ints
 
 BEST = 0.1
 """The share of the trials that PED-ANOVA counts as the best: Optuna's default."""
 
-TRIALS = {"ped-anova": 2_000, "fanova": 200}
-"""So many trials at most are evaluated, drawn at random: fANOVA's time grows with their square, and 1,000 take
-Optuna 15 s, once."""
-
-DRAWS = {"ped-anova": 40, "fanova": 10}
+DRAWS = {"ped-anova": 20, "fanova": 10}
 """So many shuffles and so many half samples."""
 
 TREES = 8
@@ -49,8 +45,11 @@ def one_by_one(columns: Sequence[Column], score: Floats, *, method: str, rng: np
             raise CaviarError(
                 f"importance by {method} needs optuna and scikit-learn: pip install 'caviar-sweep[importance]'"
             ) from None
-        found: dict[str, tuple[float, Floats, Floats]] = {}
+        unknown = np.full(DRAWS[method], np.nan)
+        found = {column.name: (np.nan, unknown, unknown) for column in columns}
         for population in {column.rows.tobytes(): column.rows for column in columns}.values():
+            if len(population) < MIN_TRIALS:
+                continue
             mine = [each for each in columns if np.isin(population, each.rows).all()]
             study = _study(mine, population)
             evaluate = _Evaluate(optuna, study, evaluator, [column.name for column in mine], method)
@@ -59,17 +58,6 @@ def one_by_one(columns: Sequence[Column], score: Floats, *, method: str, rng: np
                 if np.array_equal(column.rows, population):
                     found[column.name] = once[place], shuffled[:, place], halves[:, place]
     return effects([found[column.name] for column in columns])
-
-
-def limited(
-    columns: Sequence[Column], score: Floats, *, method: str, rng: np.random.Generator
-) -> tuple[list[Column], Floats]:
-    """Not more trials than the method can take."""
-    if len(score) <= TRIALS[method]:
-        return list(columns), score
-    kept = np.sort(rng.choice(len(score), TRIALS[method], replace=False))
-    among = [column.among(kept) for column in columns]
-    return [column for column in among if len(column.values) > 1], score[kept]
 
 
 def _evaluator(method: str, seed: int) -> Any:
