@@ -115,8 +115,8 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
         return [f"Nothing to narrow yet. More trials tell more: caviar extend {folder} --trials N"]
     params = [f"    {name}={_code(parameter)}," for name, parameter in space.items()]
     if not all(map(str.isidentifier, space)):
-        params = [f"    {json.dumps(name)}: {_code(parameter)}," for name, parameter in space.items()]
-        params = ["  {", *params, "  }"]
+        params = [f"        {json.dumps(name)}: {_code(parameter)}," for name, parameter in space.items()]
+        params = ["    {", *params, "    }"]
     return [
         f"The new space is {figures.percent(space.share)} of the old one:",
         *["", "space = caviar.Space(", *params, ")", ""],

@@ -35,7 +35,7 @@ def test_zoom_tells_old_and_new_ranges_why_and_what_next(invoke, write, tmp_path
     assert lines[1].split()[:4] == ["x", "0", "to", "1"]
     assert "the best 10 of 60 trials lie from" in lines[1]
     assert lines[2].startswith("y ")
-    assert f"extend {folder} --trials N --allow-change" in lines[-1]
+    assert lines[-1].endswith(f"caviar zoom {folder} --run --trials N")
     code = result.stdout[result.stdout.index("space = caviar.Space(") :].rpartition(")\n\n")[0] + ")"
     namespace = {"caviar": caviar}
     exec(code, namespace)
