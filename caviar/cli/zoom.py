@@ -14,7 +14,6 @@ from caviar.cli.conduct import choose_executor, conduct, conduct_options
 from caviar.cli.resume import declared, resume_options
 from caviar.cli.table import print_json
 from caviar.errors import UsageError
-from caviar.space import Constant
 
 if TYPE_CHECKING:
     from caviar.space import Parameter
@@ -126,6 +125,8 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
 
 def _code(parameter: Parameter) -> str:
     """The param as one writes it."""
+    from caviar.space import Constant  # loads numpy, which the help page does not need
+
     if isinstance(parameter, Constant):
         return repr(parameter.value)
     return "caviar." + repr(parameter).replace(", scale='linear'", "")

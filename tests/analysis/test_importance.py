@@ -258,6 +258,17 @@ def test_one_param(story: Tell) -> None:
     assert found.to_dict()["pairs"] == []
 
 
+def test_many_params(story: Tell) -> None:
+    """A pair more, a trial less: 435 pairs do not take 15 times as long as 28."""
+    space = caviar.Space({f"x{place}": caviar.Float(0, 1) for place in range(30)})
+    found = sweep(story, lambda params: float(params["x3"]), 600, space=space).result().importance()
+    assert found.params.index[0] == "x3"
+    assert len(found.pairs) == 435
+    assert set(found.pairs["trials"]) == {551}
+    assert found.params["trials"].tolist() == [600] * 30
+    assert " more did not matter" in found.summary()
+
+
 # --- Optuna's evaluators -----------------------------------------------------------------------------------
 
 

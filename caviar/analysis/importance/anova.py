@@ -11,6 +11,7 @@ same way.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,10 @@ FAMILY = 0.95
 """In so many shuffles none of all params comes out above its noise."""
 MIN_FREE = 10
 """A table of pairs needs so many more trials than it has cells."""
-PAIR_TRIALS = 4_000
-"""Pairs are looked at in so many trials at most, drawn at random."""
+PAIR_TRIALS = (500, 4_000)
+"""Pairs are looked at in so many trials at most, drawn at random: the fewer, the more pairs there are."""
+PAIR_WORK = 240_000
+"""So many trials in all pairs together take a few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,8 +85,10 @@ def one_by_one(columns: Sequence[Column], draws: Draws) -> Effects:
 
 def pairs_of(columns: Sequence[Column], score: Floats, rng: np.random.Generator) -> tuple[list[Pair], Effects]:
     """The share that each two params decide together, beyond what each decides alone."""
-    if len(score) > PAIR_TRIALS:
-        kept = np.sort(rng.choice(len(score), PAIR_TRIALS, replace=False))
+    fewest, most = PAIR_TRIALS
+    limit = max(fewest, min(most, PAIR_WORK // max(1, math.comb(len(columns), 2))))
+    if len(score) > limit:
+        kept = np.sort(rng.choice(len(score), limit, replace=False))
         columns = [column.among(kept) for column in columns]
         score = score[kept]
     draws = Draws.of(score, rng)

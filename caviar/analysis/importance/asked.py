@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from caviar.analysis.evidence import Evidence
     from caviar.analysis.result import Result
 
-MOST_TRIALS = {"anova": 20_000, "ped-anova": 1_000, "fanova": 200}
+MOST_TRIALS = {"anova": 20_000, "ped-anova": 1_000, "fanova": 150}
 """Of more trials so many are drawn at random. fANOVA's time grows faster than with their square: 1,000 trials and
 16 trees take Optuna 15 s, once."""
 
