@@ -34,7 +34,10 @@ class Column:
     def shown(self) -> str:
         """What was tried, as text: ``0.0001 to 1``, or ``sgd, adam``."""
         if self.ordered:
-            low, high = (f"{each:.3g}" if isinstance(each, float) else str(each) for each in self.values[:: len(self.values) - 1])
+            low, high = (
+                f"{each:.3g}" if isinstance(each, float) else str(each)
+                for each in self.values[:: len(self.values) - 1]
+            )
             return f"{low} to {high}"
         texts = ", ".join(map(str, self.values[:5]))
         return texts if len(self.values) <= 5 else f"{texts} and {len(self.values) - 5} more"
