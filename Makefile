@@ -22,12 +22,15 @@ demo: .venv/ready-demo  ## a sweep on real handwritten digits, in about a minute
 bench: .venv/ready-bench  ## caviar beside Ray Tune and Optuna, and one run beside many, on this machine
 	$(BIN)/python benchmarks/bench_overhead.py
 	$(BIN)/python benchmarks/bench_report.py
+	$(BIN)/python benchmarks/bench_reading.py
 	$(BIN)/python benchmarks/bench_efficiency.py
 	$(BIN)/python benchmarks/bench_controller.py
 	$(BIN)/python benchmarks/bench_recovery.py
 	$(BIN)/python benchmarks/bench_panda_vs_caviar.py
 	$(BIN)/python benchmarks/bench_audit.py
 	$(BIN)/python benchmarks/bench_early_stopping.py
+	$(BIN)/python benchmarks/bench_zoom.py
+	$(BIN)/python benchmarks/bench_coarse_to_fine.py
 
 soak: .venv/ready-dev   ## 1,000 kills of drivers and more on Ray, then 50,000 trials with faults at random
 	CAVIAR_KILLS=1000 CAVIAR_RAY_KILLS=50 $(BIN)/python -m pytest -s tests/faults/test_kills.py

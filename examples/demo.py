@@ -42,7 +42,7 @@ def main() -> None:
     print(f"in {seconds:.0f} seconds.")
     page = result.report(path.with_suffix(".html"))
     print(f"\nThe sweep folder:     {path}   (pandas.read_parquet('{path}/metrics') reads every learning curve)")
-    print(f"The learning curves:  {page}   (open it in a browser)")
+    print(f"The report:           {page}   (open it in a browser)")
 
 
 def show(top: pd.DataFrame) -> str:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import caviar
 from caviar.controller import Controller, Output, Resumption
-from caviar.difference import difference
 from caviar.errors import UsageError
 from caviar.history import replay, revivable
 from caviar.messages import (
@@ -344,14 +343,11 @@ def test_sparing_from_now_on_keeps_what_was_seen_at_the_rungs(tmp_path: Path) ->
     assert result.trials().spared[20:].any()
 
 
-def test_a_declaration_from_before_does_not_differ() -> None:
-    now = {"first": [], "metric": "loss", "mode": "min", "schedule": [], "stop_on_nan": True, "space": {}}
-    now |= {"sampler": {}, "seed": 0, "trials": 1, "max_step": 9, "code": {}}
-    before = {**now, "scheduler": {"name": "asha", "grace_steps": 1, "reduction_factor": 3}}
-    wanted = {**now, "scheduler": Asha().to_dict()}
-    free = ("resources", "retries", "checkpoint_every", "keep_checkpoints", "time_budget_s", "knobs")
-    nothing = dict.fromkeys(free)
-    assert difference({**before, **nothing}, {**wanted, **nothing}, first=before).told == ()
+def test_a_sweep_of_before_is_gone_on_with(tmp_path: Path) -> None:
+    declared = sweep(Asha(1, 2), trials=3)
+    declared.run(tmp_path / "sweep", caviar.Inline())
+    assert "spare" not in (tmp_path / "sweep" / "sweep.json").read_text()
+    assert len(declared.extend(tmp_path / "sweep", caviar.Inline(), trials=2).trials()) == 5
 
 
 def test_the_picture_of_a_state_tells_who_was_spared(spared: Driven) -> None:

@@ -168,7 +168,7 @@ class Result:
 
         return frames.events_frame(self._events)
 
-    def zoom(self, top: float = 0.1, *, margin: float = 0.1, widen: bool = True) -> NarrowedSpace:
+    def zoom(self, top: float = 0.1, *, margin: float = 0.15, widen: bool = True) -> NarrowedSpace:
         """The space around the trials that did best: a `Space`, and of each param in ``changes`` what became of it
         and why; ``explained()`` is a table. It begins from the space of the last stage.
 

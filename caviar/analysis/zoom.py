@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from caviar.errors import CaviarError
-from caviar.space.narrowing import Narrowing, Tried, narrow
+from caviar.space.narrowing import MARGIN, Narrowing, Tried, narrow
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
@@ -24,7 +24,7 @@ def zoom(result: Result, *, top: float, margin: float, widen: bool) -> NarrowedS
 
 def edges(result: Result, *, top: float) -> pd.DataFrame:
     """`Result.edges`."""
-    found = Narrowing(result.last_space, tried(result), top=top, margin=0.0, widen=True, seed=_seed(result))
+    found = Narrowing(result.last_space, tried(result), top=top, margin=MARGIN, widen=True, seed=_seed(result))
     rows = [(each.name, each.end, each.low, each.high, each.share, each.suggestion) for each in found.edges()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -36,7 +36,8 @@ _NUMBERS = ("trials", "max_step", "seed", "cpus", "gpus")
 """What `run` may change of the Sweep in its file."""
 
 
-def _resume_options(command: AnyFunction) -> AnyFunction:
+def resume_options(command: AnyFunction) -> AnyFunction:
+    """The options of every command that goes on with a sweep."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -44,7 +45,7 @@ def _resume_options(command: AnyFunction) -> AnyFunction:
 
 @click.command()
 @folder_argument
-@_resume_options
+@resume_options
 @conduct_options
 @debug_option
 def resume(
@@ -92,7 +93,7 @@ def resume(
 @folder_argument
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many more trials.")
 @click.option("--max-step", type=click.IntRange(min=1), metavar="N", help="Train up to this step.")
-@_resume_options
+@resume_options
 @timeout_option
 @conduct_options
 @debug_option

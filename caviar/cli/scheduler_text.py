@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caviar.cli.settings import value_of
 from caviar.errors import UsageError
-from caviar.schedulers import SCHEDULERS, Scheduler, from_dict
+
+if TYPE_CHECKING:
+    from caviar.schedulers import Scheduler
 
 
 def parse_scheduler(text: str) -> Scheduler:
@@ -25,6 +27,8 @@ def parse_scheduler(text: str) -> Scheduler:
 
 
 def _parse(text: str) -> Scheduler:
+    from caviar.schedulers import SCHEDULERS, from_dict  # loads numpy, which the help page does not need
+
     name, colon, rest = text.strip().partition(":")
     if name not in SCHEDULERS:
         raise UsageError(f"there is no scheduler {name!r:.40}; there are {', '.join(SCHEDULERS)}")
@@ -42,6 +46,8 @@ def _parse(text: str) -> Scheduler:
 def scheduler_text(declared: Mapping[str, Any]) -> str:
     """What `Scheduler.to_dict` wrote as `parse_scheduler` reads it, without the lesser arguments (those that are
     keyword-only) where they are as usual."""
+    from caviar.schedulers import SCHEDULERS
+
     name = str(declared["name"])
     known = signature(SCHEDULERS[name]).parameters if name in SCHEDULERS else {}
     lesser = {key: one.default for key, one in known.items() if one.kind is Parameter.KEYWORD_ONLY}
@@ -52,4 +58,6 @@ def scheduler_text(declared: Mapping[str, Any]) -> str:
 
 def _first(name: str) -> str:
     """An argument of this scheduler, for an example."""
+    from caviar.schedulers import SCHEDULERS
+
     return next(iter(signature(SCHEDULERS[name]).parameters), "grace_steps")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from caviar.cli import figures
-from caviar.cli.app import debug_option, folder_argument
-from caviar.cli.table import Form, form_options, print_json
+from caviar.cli.app import DONE, debug_option, folder_argument
+from caviar.cli.ask import ask, timeout_option
+from caviar.cli.conduct import choose_executor, conduct, conduct_options
+from caviar.cli.resume import declared, resume_options
+from caviar.cli.table import print_json
+from caviar.errors import UsageError
 
 if TYPE_CHECKING:
+    from caviar.space import Parameter
     from caviar.space.narrowed import NarrowedSpace
 
 
@@ -22,26 +28,84 @@ if TYPE_CHECKING:
 @click.option(
     "--margin",
     type=float,
-    default=0.1,
+    default=0.15,
     show_default=True,
     help="At least so much of a new range is added at either end.",
 )
 @click.option("--no-widen", is_flag=True, help="Never go past the end of a range.")
-@form_options(csv=False)
+@click.option("--run", "going_on", is_flag=True, help="Go on with the sweep in the new space, as its next stage.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --run, so many trials.  [default: as many as the last stage has]",
+)
+@resume_options
+@timeout_option
+@conduct_options
 @debug_option
-def zoom(folder: str, top: float, margin: float, no_widen: bool, form: Form | None) -> None:
-    """The space around the trials that did best: of each param the old range, the new one, and why."""
-    from caviar.analysis.result import load
+def zoom(
+    folder: str,
+    top: float,
+    margin: float,
+    no_widen: bool,
+    going_on: bool,
+    trials: int | None,
+    target: str | None,
+    allow_change: bool,
+    take_over: bool,
+    timeout_s: float,
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    as_json: bool,
+    **changes: Any,
+) -> int:
+    """The space around the trials that did best: of each param the old range, the new one, and why.
 
-    space = load(folder).zoom(top, margin=margin, widen=not no_widen)
-    if form == "json":
+    With --run, further trials are sampled from it, also in a sweep that is running.
+    """
+    from caviar.analysis.result import load
+    from caviar.store.place import place
+
+    if trials is not None and not going_on:
+        raise UsageError("--trials is for --run, which trains them")
+    result = load(folder)
+    if going_on and result.declaration.get("panda") is not None:
+        raise UsageError(
+            f"{folder}: is a live run, of one trial; caviar fork {folder} --vary tries several values"
+        )
+    space = result.zoom(top, margin=margin, widen=not no_widen)
+    if as_json:
         print_json({"kind": "zoom", "share": space.share, **space.to_dict(changes=True)})
-        return
-    for line in space.explained().splitlines():
-        click.echo(figures.one_line(line))
-    click.echo()
-    for line in _next(folder, space):
-        click.echo(line)
+    else:
+        for line in space.explained().splitlines():
+            click.echo(figures.one_line(line))
+        click.echo()
+    if not going_on:
+        for line in [] if as_json else _next(folder, space):
+            click.echo(line)
+        return DONE
+    more = trials or int((result.trials()["stage"] == max(result.stage_spaces, default=0)).sum())
+    if result.status == "running" and not take_over:
+        told = {"trials": more, "space": space.to_dict(), "zoom": [change.to_dict() for change in space.changes]}
+        return ask(folder, "extend", args=told, timeout_s=timeout_s, as_json=as_json)
+    chosen = choose_executor(executor, address=address, workers=workers)
+    sweep, source = declared(folder, target, changes)
+    return conduct(
+        place(folder),
+        lambda: sweep.extend(
+            folder,
+            chosen,
+            trials=more,
+            space=space,
+            allow_change=allow_change,
+            take_over=take_over,
+            source=source,
+        ),
+        as_json=as_json,
+        live=executor != "inline",
+    )
 
 
 def _next(folder: str, space: NarrowedSpace) -> list[str]:
@@ -49,14 +113,20 @@ def _next(folder: str, space: NarrowedSpace) -> list[str]:
     if all(change.kind == "kept" for change in space.changes):
         return [f"Nothing to narrow yet. More trials tell more: caviar extend {folder} --trials N"]
     params = [f"    {name}={_code(parameter)}," for name, parameter in space.items()]
+    if not all(map(str.isidentifier, space)):
+        params = [f"        {json.dumps(name)}: {_code(parameter)}," for name, parameter in space.items()]
+        params = ["    {", *params, "    }"]
     return [
-        f"The new space is {figures.percent(space.share)} of the old one. To go on with it, write it in",
-        "your file,",
+        f"The new space is {figures.percent(space.share)} of the old one:",
         *["", "space = caviar.Space(", *params, ")", ""],
-        f"and run: caviar extend {folder} --trials N --allow-change",
+        f"To sample from it: caviar zoom {folder} --run --trials N",
     ]
 
 
-def _code(parameter: object) -> str:
-    text = repr(parameter)
-    return text.removeprefix("Constant(").removesuffix(")") if text.startswith("Constant(") else f"caviar.{text}"
+def _code(parameter: Parameter) -> str:
+    """The param as one writes it."""
+    from caviar.space import Constant  # loads numpy, which the help page does not need
+
+    if isinstance(parameter, Constant):
+        return repr(parameter.value)
+    return "caviar." + repr(parameter).replace(", scale='linear'", "")

@@ -7,7 +7,6 @@ Bootstrap Tests of Hypotheses*, 2005, chapter 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,60 +16,74 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-PERMUTATIONS = 999
+SHUFFLES, LEAST_SHUFFLES = 999, 199
 CELLS = 4_000_000
 """So many random numbers at most are drawn for one test."""
-CONFIDENCE = 0.98
-"""How surely a range holds the ends of where the best can lie, if they lie there evenly."""
+OUTLIERS = 1 / 30
+"""So many of the best, at either end, do not say where a range ends: with noise some are among them by luck."""
+MISSED = 0.04
+"""How rarely an end lies farther out than is added for it, if the best lie evenly."""
+MANY = 10_000
+"""Of more trials, one may be picked twice: that is quicker, and errs towards chance."""
 GONE = 0.01
 """A value of a choice is removed only where chance would leave it out of the best so rarely, over all values."""
 MIN_SEEN = 10
 """And only where it was tried so often."""
 
 
-def lies_apart(position: Floats, best: Bools, stage: Ints, generator: np.random.Generator) -> float:
+def shuffles(best: Bools, stage: Ints, generator: np.random.Generator) -> Ints:
+    """The rows of the best, and below them rows picked at random, as many of each stage as are among the best: of
+    shape (1 + shuffles, best)."""
+    count = max(LEAST_SHUFFLES, min(SHUFFLES, CELLS // len(best)))
+    parts = []
+    for each in np.unique(stage):
+        rows = np.flatnonzero(stage == each)
+        picks = int(best[rows].sum())
+        if picks:
+            if len(rows) > MANY:
+                parts.append(rows[generator.integers(len(rows), size=(count, picks))])
+                continue
+            keys = generator.random((count, len(rows)))
+            parts.append(rows[np.argpartition(keys, picks - 1, axis=1)[:, :picks]])
+    return np.concatenate([np.flatnonzero(best)[None, :], np.concatenate(parts, axis=1)])
+
+
+def lies_apart(coordinate: Floats, picked: Ints) -> float:
     """How probable it is that so many trials, picked at random, lie as much to one side, or as close together, as
-    the best do: from above 0 to 1. By ranks, so that it is nothing to the test how the values are spread."""
+    the best do: from above 0 to 1. By ranks, so that it is nothing to the test how the values are spread.
+    ``picked``: as `shuffles` gives them."""
     from scipy.stats import rankdata
 
-    rank = rankdata(position) / (len(position) + 1)
-    # each shuffle is judged as the best are: by the greater of two deviations, both in their standard units
-    rows = [np.flatnonzero(best), *_shuffled(best, stage, generator)]
-    picked = rank[np.stack(rows)]
-    mean, spread = picked.mean(axis=1), picked.std(axis=1)
+    rank = rankdata(coordinate)[picked] / (len(coordinate) + 1)
+    mean, spread = rank.mean(axis=1), rank.std(axis=1)
+    # each pick is judged as the best are: by the greater of two deviations, both in their standard units
     aside = np.abs(mean - mean[1:].mean()) / max(mean[1:].std(), 1e-12)
     close = (spread[1:].mean() - spread) / max(spread[1:].std(), 1e-12)
     found = np.maximum(aside, close)
-    return float((found >= found[0] - 1e-9).sum() / len(found))
+    return float((found >= found[0] - 1e-9).mean())
 
 
-def _shuffled(best: Bools, stage: Ints, generator: np.random.Generator) -> Iterator[Ints]:
-    """Rows picked at random, as many of each stage as are among the best."""
-    stages = [np.flatnonzero(stage == each) for each in np.unique(stage)]
-    counts = [int(best[rows].sum()) for rows in stages]
-    for _ in range(max(199, min(PERMUTATIONS, CELLS // len(best)))):
-        parts = [
-            generator.choice(rows, count, replace=False)
-            for rows, count in zip(stages, counts, strict=True)
-            if count
-        ]
-        yield np.concatenate(parts)
+def outliers(count: int) -> int:
+    """Of so many best trials, how many at either end do not say where the range ends."""
+    return int(count * OUTLIERS)
 
 
-def region(start: Floats, end: Floats, best: Bools, *, margin: float) -> tuple[float, float]:
+def region(start: Floats, end: Floats, best: Bools, *, first: Bools, margin: float) -> tuple[float, float]:
     """From where to where the best of all may lie: as far as the best trials lie, and farther at either end by
     what so few trials may have missed. ``start``, ``end``: the coordinates that the value of each trial owns.
 
     If the best are spread evenly between two unknown ends, their least and greatest lie within the ends by a gap
     that exceeds ``width * (a ** (-1 / (count - 1)) - 1)`` with probability a (the maximum of a uniform sample;
     see H. A. David and H. N. Nagaraja, *Order Statistics*, 2003). It is at least ``margin`` of the width, and goes
-    up to the next trial that was not among the best, as on a grid the best of all may lie in between.
+    up to the next trial that was not among the best, as on a grid the best of all may lie in between. ``first``:
+    the very best, which are never left out.
     """
-    low, high, count = float(start[best].min()), float(end[best].max()), int(best.sum())
-    width = high - low
-    missed = width * ((1 - CONFIDENCE) ** (-1 / (count - 1)) - 1)
-    added = max(missed, margin * width)
-    points = start[start == end]
+    count = int(best.sum())
+    out = outliers(count)
+    low = min(float(np.sort(start[best])[out]), float(start[first].min()))
+    high = max(float(np.sort(end[best])[count - 1 - out]), float(end[first].max()))
+    added = (high - low) * max(margin, MISSED ** (-1 / (count - 1)) - 1)
+    points = start[(start == end) & ~best]
     below, above = points[points < low], points[points > high]
     return (
         min(low - added, float(below.max())) if len(below) else low - added,
@@ -93,28 +106,28 @@ class ChoiceEvidence:
     kept: Bools
 
 
-def choice_evidence(
-    place: Ints, best: Bools, stage: Ints, *, values: int, generator: np.random.Generator
-) -> ChoiceEvidence:
-    """What the best say of the values of a choice. ``place``: which value each trial has."""
+def choice_evidence(place: Ints, picks: Ints, *, stage: Ints, values: int) -> ChoiceEvidence:
+    """What the best say of the values of a choice. ``place``: which value each trial has; ``picks``: as `shuffles`
+    gives them."""
     from scipy.stats import hypergeom
 
     tried = np.bincount(place, minlength=values).astype(np.float64)
-    rows = [np.flatnonzero(best), *_shuffled(best, stage, generator)]
-    picked = np.stack([np.bincount(place[each], minlength=values) for each in rows])
+    picked = np.stack([(place[picks] == value).sum(axis=1) for value in range(values)], axis=1)
     expected = np.maximum(picked[1:].mean(axis=0), 1e-12)
     found = ((picked - expected) ** 2 / expected).sum(axis=1)
-    seen, count = picked[0], len(rows[0])
-    share = tried / len(place)
-    lift = np.ones(values)
-    there = tried > 0
-    lift[there] = (seen[there] + values * share[there]) / ((count + values) * share[there])
-    by_chance = hypergeom.cdf(seen, len(place), tried.astype(np.int64), count)
+    seen, count = picked[0], picks.shape[1]
+    share = expected / count
+    lift = np.where(tried > 0, (seen + values * share) / ((count + values) * share), 1.0)
+    # exactly, stage by stage: how probable it is that none of the best has the value
+    by_chance = np.ones(values)
+    for each in np.unique(stage):
+        here = np.bincount(place[stage == each], minlength=values)
+        by_chance *= hypergeom.pmf(0, here.sum(), here, int((stage[picks[0]] == each).sum()))
     gone = (seen == 0) & (tried >= MIN_SEEN) & (by_chance < GONE / values)
     return ChoiceEvidence(
-        p=float((found >= found[0] - 1e-9).sum() / len(found)),
+        p=float((found >= found[0] - 1e-9).mean()),
         among_best=seen / count,
-        among_all=share,
+        among_all=tried / len(place),
         lift=lift,
         kept=~gone,
     )

@@ -17,9 +17,9 @@ WIDENED_BY = 0.25
 """A range goes past its end by so much of its old width, on its scale."""
 NEAR = 0.1
 """So much of a range, at either end, counts as near the end."""
-MANY = 0.25
+MANY = 0.3
 """So many of the best, at least, are near an end at which they pile up."""
-EVIDENT = 0.01
+EVIDENT = 0.02
 """And so seldom, at most, would chance put so many there."""
 DIGITS = 3
 """New bounds are rounded to so many digits, outward."""
@@ -42,8 +42,16 @@ class Ends:
 
     @classmethod
     def of(
-        cls, start: Floats, end: Floats, best: npt.NDArray[np.bool_], *, low: float, high: float, widen: bool
+        cls,
+        start: Floats,
+        end: Floats,
+        best: npt.NDArray[np.bool_],
+        *,
+        low: float,
+        high: float,
+        widen: bool,
     ) -> Self:
+        """``low``, ``high``: where the best of all may lie; ``widen``: whether a range may go past its ends."""
         near_low, past_low = _pile(start, best)
         near_high, past_high = _pile(1 - end, best)
         past_low, past_high = widen and past_low and low <= 0, widen and past_high and high >= 1
@@ -136,5 +144,7 @@ def _rounded(value: float, *, up: bool) -> float:
     if value == 0 or not math.isfinite(value):
         return value
     step = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1)
+    if step == 0:  # the least numbers there are
+        return value
     whole = math.ceil(value / step - 1e-9) if up else math.floor(value / step + 1e-9)
     return float(f"{whole * step:.12g}")

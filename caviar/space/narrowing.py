@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from caviar.errors import UsageError
-from caviar.space.chance import choice_evidence, lies_apart, region
+from caviar.space.chance import choice_evidence, lies_apart, outliers, region, shuffles
 from caviar.space.ends import Ends, new_range
 from caviar.space.mapping import Space
 from caviar.space.narrowed import Change, NarrowedSpace, number
@@ -28,7 +28,8 @@ MIN_BEST = 10
 """So many trials, at least, count as the best, however few ``top`` says."""
 SIGNIFICANT = 0.05
 """A param is touched only where the best trials would lie so by chance at most so often."""
-MARGIN = 0.1
+MARGIN = 0.15
+"""At least so much of a new range is added at either end."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,9 +62,10 @@ def narrow(
 ) -> NarrowedSpace:
     """A space around the best of the trials.
 
-    ``top``: the share of the trials, above 0 and below 1, that count as the best; at least 10 do. ``margin``: at
-    least so much of a new range is added at either end. ``widen``: whether a range is widened where the best pile
-    up at its end. ``seed``: of the permutations; the order of the trials makes no difference.
+    ``top``: the share of the trials, above 0 and at most 0.5, that count as the best; at least 10 do.
+    ``margin``: at least so much of a new range is added at either end. ``widen``: whether a range is widened
+    where the best pile up at its end. ``seed``: of the permutations; the order of the trials makes no
+    difference.
 
     Only trials that lie in ``space`` count, of whatever stage. Raises `UsageError` for options out of bounds.
     """
@@ -78,6 +80,12 @@ class Rows:
     score: Floats
     stage: Ints
     best: Bools
+
+    @property
+    def first(self) -> Bools:
+        """Those that no other is better than."""
+        first: Bools = self.best & (self.score == self.score.min(initial=math.inf))
+        return first
 
     @property
     def count(self) -> int:
@@ -102,13 +110,14 @@ class Narrowing:
     """One narrowing, param by param."""
 
     def __init__(self, space: Space, trials: Tried, *, top: float, margin: float, widen: bool, seed: int) -> None:
-        if not 0 < top < 1:
-            raise UsageError(f"zoom(top={top!r}): must be above 0 and below 1: the share that counts as best")
+        if not 0 < top <= 0.5:
+            raise UsageError(f"zoom(top={top!r}): must be above 0 and at most 0.5: the share that counts as best")
         if not 0 <= margin < math.inf:
             raise UsageError(
                 f"zoom(margin={margin!r}): must be at least 0: the share of a range added at its ends"
             )
         self._space, self._top, self._margin, self._widen, self._seed = space, top, margin, widen, seed
+        self._picks: dict[bytes, Ints] = {}
         inside = [row for row, params in enumerate(trials.params) if _lies_in(space, params)]
         self._params = [trials.params[row] for row in inside]
         score = np.asarray(trials.score, np.float64)[inside]
@@ -127,14 +136,14 @@ class Narrowing:
         there = [row for row, params in enumerate(self._params) if name in params]
         values = [self._params[row][name] for row in there]
         score, stage = self._score[there], self._stage[there]
-        order = sorted(range(len(there)), key=lambda row: (stage[row], score[row], repr(values[row])))
+        order = np.lexsort((np.array(list(map(repr, values)), np.str_), score, stage))
         score, stage = score[order], stage[order]
         best = np.zeros(len(order), bool)
         if len(order):
             count = max(MIN_BEST, math.ceil(self._top * len(order)))
             cut = np.sort(score)[min(count, len(order)) - 1]
             best = (score <= cut) & np.isfinite(score)
-        return Rows([values[row] for row in order], score, stage, best)
+        return Rows([values[row] for row in order.tolist()], score, stage, best)
 
     def _change(self, name: str, parameter: Parameter) -> Change:
         if isinstance(parameter, Constant):
@@ -168,7 +177,7 @@ class Narrowing:
             rows = self.rows(name)
             if self._too_little(name, rows) or self._apart(parameter, rows) > SIGNIFICANT:
                 continue
-            ends = self._ends(parameter, rows)
+            ends = self._ends(name, parameter, rows)
             new, _ = new_range(parameter, ends)
             for past, end, share, old_bound, bound in (
                 (ends.past_low, "low", ends.near_low, parameter.low, new.low),
@@ -181,77 +190,74 @@ class Narrowing:
 
     def _apart(self, parameter: Float | Int, rows: Rows) -> float:
         start, end = _cells(parameter, rows)
-        generator = np.random.Generator(np.random.PCG64(self._seed))
-        return lies_apart((start + end) / 2, rows.best, rows.stage, generator)
+        return lies_apart((start + end) / 2, self._picked(rows))
 
-    def _ends(self, parameter: Float | Int, rows: Rows) -> Ends:
+    def _picked(self, rows: Rows) -> Ints:
+        """The best of these trials, and picks at random to compare them with."""
+        key = rows.best.tobytes() + rows.stage.tobytes()
+        if key not in self._picks:  # most params exist in the same trials
+            self._picks[key] = shuffles(rows.best, rows.stage, np.random.Generator(np.random.PCG64(self._seed)))
+        return self._picks[key]
+
+    def _ends(self, name: str, parameter: Float | Int, rows: Rows) -> Ends:
         start, end = _cells(parameter, rows)
-        low, high = region(start, end, rows.best, margin=self._margin)
+        low, high = region(start, end, rows.best, first=rows.first, margin=self._margin)
         return Ends.of(start, end, rows.best, low=low, high=high, widen=self._widen)
 
     def _range(self, name: str, parameter: Float | Int, rows: Rows) -> Change:
         p = self._apart(parameter, rows)
         count = f"the best {rows.best.sum()} of {rows.count} trials"
         if p > SIGNIFICANT:
-            why = f"{count} lie as all do (p = {p:.2g}): no sign that {name} matters"
+            why = f"{count} lie as all do (p = {p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
-        new, notes = new_range(parameter, self._ends(parameter, rows))
-        best = [value for value, is_best in zip(rows.values, rows.best, strict=True) if is_best]
-        return _told_range(name, parameter, new, count, (min(best), max(best)), notes)
+        new, notes = new_range(parameter, self._ends(name, parameter, rows))
+        best = sorted(value for value, is_best in zip(rows.values, rows.best, strict=True) if is_best)
+        out = outliers(len(best))
+        but = f", but for {out} at either end," if out else ""
+        lie = f"{count}{but} lie from {number(best[out])} to {number(best[-1 - out])}"
+        return _told_range(name, parameter, new, lie, notes)
 
     def _choice(self, name: str, parameter: Choice, rows: Rows) -> Change:
         found = choice_evidence(
             np.array([_place(parameter.values, value) for value in rows.values]),
-            rows.best,
-            rows.stage,
+            self._picked(rows),
+            stage=rows.stage,
             values=len(parameter.values),
-            generator=np.random.Generator(np.random.PCG64(self._seed)),
         )
         count = f"the best {rows.best.sum()} of {rows.count} trials"
         if found.p > SIGNIFICANT:
-            why = f"{count} have its values as all do (p = {found.p:.2g}): no sign that {name} matters"
+            why = f"{count} have its values as all do (p = {found.p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
         weights = np.array(parameter.weights or [1.0] * len(parameter.values)) * found.lift
         weights = np.maximum(weights / weights[found.kept].sum(), 1e-3)
         kept = np.flatnonzero(found.kept).tolist()
         values = [parameter.values[place] for place in kept]
-        new = Choice(values, [float(f"{weights[place]:.2g}") for place in kept], when=parameter.when)
+        share = [float(f"{weights[place]:.2g}") for place in kept] if len(kept) > 1 else None
+        new = Choice(values, share, when=parameter.when)
         gone = [parameter.values[place] for place in np.flatnonzero(~found.kept).tolist()]
         among = ", ".join(
-            f"{value} {share:.0%} (of all {tried:.0%})"
-            for value, share, tried in zip(parameter.values, found.among_best, found.among_all, strict=True)
+            f"{value} {part:.0%} (of all {tried:.0%})"
+            for value, part, tried in zip(parameter.values, found.among_best, found.among_all, strict=True)
         )
-        why = (
-            f"of {count} have: {among}"
-            if not gone
-            else f"of {count} none has {', '.join(map(str, gone))}: {among}"
-        )
+        none = f"{', '.join(map(str, gone))} not " if gone else ""
+        why = f"{none}among {count}: {among}"
         kind = "narrowed" if gone else "reweighted"
         return Change(name=name, kind=kind, old=parameter, new=new, why=why)  # type: ignore[arg-type]
 
 
 def _cells(parameter: Float | Int, rows: Rows) -> tuple[Floats, Floats]:
     """From and to which coordinate the value of each trial reaches."""
-    start, end = np.array([parameter.cell(value) for value in rows.values]).T
+    start, end = parameter.cells(rows.values)
     return start, end
 
 
-def _told_range(
-    name: str,
-    old: Float | Int,
-    new: Float | Int,
-    count: str,
-    best: tuple[float, float],
-    notes: Sequence[str],
-) -> Change:
+def _told_range(name: str, old: Float | Int, new: Float | Int, lie: str, notes: Sequence[str]) -> Change:
     out = new.low < old.low or new.high > old.high
     cut = new.low > old.low or new.high < old.high
-    lie = f"{count} lie from {number(best[0])} to {number(best[1])}"
-    why = "; ".join([lie, *notes])
     if not out and not cut:
-        why = f"{lie}, and further trials like these might lie anywhere"
+        notes = notes or ["further ones like these might lie anywhere"]
     kind = "moved" if out and cut else "widened" if out else "narrowed" if cut else "kept"
-    return Change(name=name, kind=kind, old=old, new=new, why=why)  # type: ignore[arg-type]
+    return Change(name=name, kind=kind, old=old, new=new, why="; ".join([lie, *notes]))  # type: ignore[arg-type]
 
 
 def _lies_in(space: Space, params: Mapping[str, Any]) -> bool:
@@ -260,13 +266,15 @@ def _lies_in(space: Space, params: Mapping[str, Any]) -> bool:
         if isinstance(parameter, Choice):
             if _place(parameter.values, value) < 0:
                 return False
-        elif isinstance(parameter, Float | Int) and (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not parameter.low <= value <= parameter.high
+        elif isinstance(parameter, Float | Int) and not (
+            _is_number(value) and parameter.low <= value <= parameter.high
         ):
             return False
     return True
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _place(values: Sequence[Scalar], value: object) -> int:
@@ -314,4 +322,4 @@ def _can_be(parameter: Parameter, value: Scalar) -> bool:
         return _place([parameter.value], value) == 0
     if isinstance(parameter, Choice):
         return _place(parameter.values, value) >= 0
-    return isinstance(value, int | float) and parameter.low <= value <= parameter.high
+    return _is_number(value) and parameter.low <= value <= parameter.high

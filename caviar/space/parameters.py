@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from caviar.errors import SpaceError
 
@@ -183,12 +184,16 @@ class _Range(_Record):
         """How long the range is on its scale; two on the same scale can be compared."""
         return self._span
 
-    def cell(self, value: float) -> tuple[float, float]:
-        """The coordinates that a value owns, from and to: of a real number a point. Below 0 or above 1 where the
-        value lies outside the bounds; it must be on the scale."""
-        forward, _ = _SCALES[self.scale]
-        start, end = forward(value - self.margin), forward(value + self.margin)
-        return (start - self._start) / self._span, (end - self._start) / self._span
+    def cells(self, values: Sequence[float]) -> npt.NDArray[np.float64]:
+        """The coordinates that each value owns, from and to, of shape (2, values): of a real number a point. The
+        values must be within the bounds."""
+        given = np.asarray(values, np.float64)
+        bounds = np.stack([given - self.margin, given + self.margin])
+        if self.scale == "log":
+            bounds = np.log(bounds)
+        elif self.scale == "one_minus_log":
+            bounds = np.log1p(-bounds)
+        return (bounds - self._start) / self._span
 
     def value_at(self, coordinate: float) -> float:
         """The number at any coordinate, also outside 0 to 1; a whole number is not rounded here."""

@@ -22,7 +22,9 @@ STEERED = 20
 def chronicle(result: Result, *, steering: bool = True) -> Section | None:
     """The section; None where nothing is worth telling. ``steering``: also what was done to single trials."""
     events = result._events
-    rows: list[tuple[int, int, str]] = [(each.time_us, -1, each.text) for each in notes(events, SHOWN)]
+    done = _done(result)  # what came of these is told with the trial
+    found = [each for each in notes(events, SHOWN + len(done)) if (each.time_us, each.text) not in done]
+    rows: list[tuple[int, int, str]] = [(each.time_us, -1, each.text) for each in found]
     steered = np.unique(events.trial[events.rows("adjusted", "rolled_back", "paused", "unpaused", "adopted")])
     if not steering:
         steered = steered[:0]
@@ -43,6 +45,18 @@ def chronicle(result: Result, *, steering: bool = True) -> Section | None:
     if len(steered) > STEERED:
         parts.append(paragraph(f"{count(len(steered) - STEERED, 'more trial')} were steered.", "soft"))
     return Section("What happened", join(parts), "happened")
+
+
+def _done(result: Result) -> set[tuple[int, str]]:
+    """Time and text of the answers to commands that were carried out."""
+    events = result._events
+    rows = events.rows("command_answered")
+    applied, text = events.fields(rows, "command_answered", "applied", "text")
+    return {
+        (time_us, str(said))
+        for time_us, was, said in zip(events.time_us[rows].tolist(), applied, text, strict=True)
+        if was
+    }
 
 
 def _at(step: int | None) -> str:

@@ -73,8 +73,9 @@ PICTURES: Sequence[Picture] = (
             "Each step of the line is a better trial: where it has long been flat, more of the same helps little.",
             lambda result: result.plot.best_so_far(), _several_trials),
     Picture("rungs", "Early stopping, rung by rung",
-            "Each bar is a rung, with what went on and what was stopped there.",
-            lambda result: _rungs(result)),
+            "Each bar is a rung, with what went on and what was stopped there; one that ranks trials as their "
+            "ends do stops the right ones.",
+            lambda result: result.plot.audit()),
     Picture("stages", "Stage by stage",
             "Each shape shows where the trials of a stage lie: later ones should be narrower, and do better.",
             lambda result: result.plot.stages(), _several_stages),
@@ -82,12 +83,6 @@ PICTURES: Sequence[Picture] = (
             "Each row is a worker and each bar a trial: gaps are time in which nothing was trained.",
             lambda result: result.plot.workers()),
 )  # fmt: skip
-
-
-def _rungs(result: Result) -> Any:
-    from caviar.analysis.report.rungs import rungs
-
-    return rungs(result)
 
 
 def gallery(result: Result, pictures: Sequence[Picture] = PICTURES) -> list[Section]:

@@ -6,31 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from caviar.adjusting import Timeline, effective, with_adjustment
 from caviar.analysis.acts import Act, acts
-from caviar.analysis.plots.look import BEST, INK, MAIN, empty, figure, plain, slim, whole
 from caviar.analysis.report.advice import Advice
 from caviar.analysis.report.gallery import PICTURES, Picture, gallery
+from caviar.analysis.report.live_curve import TITLE, letter, run_curve
 from caviar.analysis.report.markup import Html, code, join, number, paragraph, python_dict, short_moment, table
 from caviar.analysis.report.section import Section
 from caviar.analysis.report.trouble import TROUBLE, folder
-from caviar.analysis.reports import ReportColumns
 from caviar.errors import CaviarError
 from caviar.space import Float, Int
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from caviar.analysis.result import Result
 
 TRIAL = 0
-MARKED = 40
-"""So many changes at most are marked on the curve."""
-MAX_POINTS = 4_000
 SHOWN = 100
-TITLE = "The learning curve"
+"""So many of the last things that were done to it are told."""
 
 
 def is_live_run(result: Result) -> bool:
@@ -93,10 +85,12 @@ def live_sections(result: Result) -> list[Section]:
 def live_gallery(result: Result) -> list[Section]:
     """Its curve with what was done, and what its worker did."""
     aid = (
-        "Each dotted line is a change, marked at the first step that was trained with it; grey lines are branches "
-        "that were left by a roll-back."
+        "Each dotted line is a change at the first step that was trained with it, with its letter in the table "
+        "above; grey lines are branches that were left by a roll-back."
     )
-    curve = Picture("curves", TITLE, aid, run_curve)
+    held = course(result)
+    bends = [act for act in held.acts if act.step is not None] if held else []
+    curve = Picture("curves", TITLE, aid, lambda result: run_curve(result, bends))
     return gallery(result, [curve, next(each for each in PICTURES if each.name == "workers")])
 
 
@@ -150,66 +144,11 @@ def _stands(result: Result, held: Course | None) -> Section:
 def _done(held: Course | None) -> Section:
     if held is None or not held.acts:
         return Section("What was done to it", paragraph("Nothing yet: it trains as it began."), "done")
-    rows = [
-        (
-            act.step,
-            act.text,
-            act.why or None,
-            "yes" if on_line else "no: undone by a later one",
-            short_moment(act.time_us),
-        )
-        for act, on_line in zip(held.acts, held.on_line, strict=True)
-    ][-SHOWN:]
-    heads = ("step", "what", "who and why", "led to now", "when")
-    return Section("What was done to it", table(heads, rows, words=(1, 2, 3)), "done")
-
-
-def run_curve(result: Result) -> Figure:
-    """The main line, the branches that were left, and the changes."""
-    metric = result.metric
-    line = result._main_line.of_metric(metric)
-    every = result._reports.of_metric(metric)
-    if not len(every) or not np.isfinite(every.value).any():
-        return empty(TITLE, f"No finite {metric} was reported yet.")
-    traces: list[dict[str, Any]] = []
-    for attempt in np.unique(every.attempt).tolist():
-        rows = every.take(every.attempt == attempt)
-        kept = line.step[line.attempt == attempt]
-        begin = kept.max(initial=-1)
-        left = rows.take(rows.step >= begin) if len(kept) else rows
-        if len(left) > 1 or not len(kept):
-            traces.append(_line(left, "left by a roll-back", INK, 1.2, listed=not traces))
-    traces.append(_line(line, "main line", MAIN, 2.2, listed=True))
-    if len(result._best_of_each):
-        best = result.best
-        traces.append({"type": "scatter", "mode": "markers", "x": [best.step], "y": [best.value], "name": "best",
-                       "marker": {"color": BEST, "size": 10}})  # fmt: skip
-    held = course(result)
-    marked = [act for act in held.acts if act.step is not None] if held else []
-    shapes, notes = [], []
-    for at, act in enumerate(marked[-MARKED:]):
-        shapes.append({"type": "line", "x0": act.step, "x1": act.step, "y0": 0, "y1": 1, "yref": "paper",
-                       "line": {"color": INK, "width": 1, "dash": "dot"}})  # fmt: skip
-        notes.append({
-            "x": act.step, "y": 1 - 0.055 * (at % 4), "yref": "paper", "text": plain(act.text, 28),
-            "xanchor": "left", "yanchor": "top", "showarrow": False, "font": {"size": 11}, "xshift": 3,
-        })  # fmt: skip
-    layout = {"shapes": shapes, "annotations": notes, "xaxis": {"title": {"text": "step"}, "showgrid": False},
-              "yaxis": {"title": {"text": plain(metric)}}}  # fmt: skip
-    caption = []
-    if len(marked) > MARKED:
-        caption.append(f"Marked: the last {MARKED} of {len(marked):,} changes.")
-    if len(every) > MAX_POINTS:
-        caption.append(f"Long lines are thinned out to about {MAX_POINTS:,} points.")
-    return figure(traces, layout, title=TITLE, caption=caption, height=500)
-
-
-def _line(rows: ReportColumns, name: str, colour: str, width: float, *, listed: bool) -> dict[str, Any]:
-    step, value = rows.step, rows.value
-    if len(step) > MAX_POINTS:
-        kept = np.unique(np.linspace(0, len(step) - 1, MAX_POINTS).round().astype(np.int64))
-        step, value = step[kept], value[kept]
-    return {"type": "scatter", "mode": "lines" if len(step) > 1 else "markers", "x": whole(step), "y": slim(value),
-            "name": name, "legendgroup": name, "showlegend": listed, "line": {"color": colour, "width": width},
-            "marker": {"color": colour, "size": 5}, "connectgaps": False,
-            "hovertemplate": f"step %{{x:d}}: %{{y:.5~g}}<extra>{name}</extra>"}  # fmt: skip
+    rows, bends = [], 0
+    for act, on_line in zip(held.acts, held.on_line, strict=True):
+        name = None if act.step is None else letter(bends)
+        bends += name is not None
+        led = "yes" if on_line else "no: undone by a later one"
+        rows.append((name, act.step, act.text, act.why or None, led, short_moment(act.time_us)))
+    heads = ("", "step", "what", "who and why", "led to now", "when")
+    return Section("What was done to it", table(heads, rows[-SHOWN:], words=(2, 3, 4)), "done")

@@ -86,12 +86,12 @@ def zoom(result: Result) -> list[Advice]:
             return []
         return [Advice("Do not narrow the space yet", f"{told[0][:1].upper()}{told[0][1:]}.")]
     said = [
-        f"`{change.name}` from {shown(change.old)} to {shown(change.new) if change.new is not None else 'nothing'}"
+        f"`{change.name}` ({shown(change.old)}) becomes {'nothing' if change.new is None else shown(change.new)}"
         for change in changed[:MOST_NAMED]
     ]
     more = f", and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
     share = f"{space.share:.0%}" if space.share >= 0.01 else f"{space.share:.1g} times the volume"
-    why = f"Around the best trials lies {share} of the space: {'; '.join(said)}{more}."
+    why = f"Around the best trials lies {share} of the space. In it {', '.join(said)}{more}."
     return [Advice("Zoom in", why, space_code(space), f"caviar zoom {folder(result)} --run")]
 
 
@@ -133,8 +133,8 @@ def within_noise(result: Result) -> list[Advice]:
     close = int((np.abs(value - value[0]) <= 2 * noise).sum())
     if close < 2:
         return []
-    least = "at least " if close == len(value) == 50 else ""
-    which = "The best two trials" if close == 2 else f"The best {least}{close} trials"
+    more = " or more" if close == len(value) == 50 else ""
+    which = "The best two trials" if close == 2 else f"The best {close}{more} trials"
     apart = abs(float(value[close - 1] - value[0]))
     if not apart:
         why = f"{which} have the same best value, {number(value[0])}: which of them is better nobody can tell yet."
@@ -178,7 +178,7 @@ def more_trials(result: Result) -> list[Advice]:
     sampler = (result.declaration.get("sampler") or {}).get("name")
     if sampler == "grid":
         return []
-    if sampler == "random" and not result.declaration.get("first") and int(trials.stage.max(initial=0)) == 0:
+    if sampler == "random" and not result.declaration.get("first") and trials.stage.min() == trials.stage.max():
         why += (
             " Drawn from the same space, they would hold the best of all in about one case of two, and a tenth "
             "as many in one of eleven. A space that is zoomed into does better where the good trials lie together."

@@ -87,7 +87,7 @@ function narrowed(layout, width) {
 // A figure that has many axes side by side scrolls within its box rather than being squeezed.
 function least(data) {
   const wide = data.find(t => t.type === "parcoords");
-  return wide ? 110 + 92 * (wide.dimensions || []).length : 0;
+  return wide ? 110 + 78 * (wide.dimensions || []).length : 0;
 }
 
 // A colour bar lies above the figure where there is no room beside it, and says its ends only.

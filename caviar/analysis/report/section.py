@@ -21,7 +21,8 @@ class Section:
     def html(self) -> Html:
         """The section as it stands in the page."""
         head = f"<h{self.level}>{text(self.title)}</h{self.level}>"
-        return Html(f'<section id="{text(self.name)}">{head}\n{self.body}</section>')
+        kind = "" if self.level == 2 else ' class="part"'
+        return Html(f'<section id="{text(self.name)}"{kind}>{head}\n{self.body}</section>')
 
 
 def contents(sections: Iterable[Section]) -> Html:

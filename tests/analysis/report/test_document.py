@@ -29,7 +29,7 @@ def own(text):
 
 
 def section(text, name):
-    return re.search(rf'<section id="{name}">(.*?)</section>', own(text), re.S)[1]
+    return re.search(rf'<section id="{name}"[^>]*>(.*?)</section>', own(text), re.S)[1]
 
 
 def said(text, name):
@@ -125,11 +125,13 @@ def test_a_live_run_has_its_adjustments_on_the_curve(tmp_path):
     assert "What mattered" not in text
     curve = figures(text)["curves"]
     assert [shape["x0"] for shape in curve["layout"]["shapes"]] == [5, 3, 5]
+    assert [note["text"] for note in curve["layout"]["annotations"]] == ["a", "b", "c"]
     assert [trace["name"] for trace in curve["data"]] == ["left by a roll-back", "main line", "best"]
     assert "'lr': 0.05" in section(text, "best").replace("&#x27;", "'")
     done = said(text, "done")
-    assert "lr 0.1 -&gt; 0.5 by hand: more &amp; &lt;faster&gt; no: undone" in done
-    assert "lr 0.1 -&gt; 0.05 by hand yes" in done
+    assert "a 5 lr 0.1 -&gt; 0.5 by hand: more &amp; &lt;faster&gt; no: undone" in done
+    assert "c 5 lr 0.1 -&gt; 0.05 by hand yes" in done
+    assert "0.05" not in said(text, "happened")  # it is told above
 
 
 def test_what_is_missing_is_named_with_the_reason(tmp_path):
