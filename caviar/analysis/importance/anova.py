@@ -78,7 +78,9 @@ def one_by_one(columns: Sequence[Column], score: Floats, rng: np.random.Generato
         before, names = names, _telling(columns, found, len(score))
         if set(names) == set(before):
             break
-    return found, _without(score, [column for column in columns if column.name in names])[0]
+    rest, spent = _without(score, [column for column in columns if column.name in names])
+    # the fit took a part of what pairs do with it, by chance
+    return found, rest * (len(score) / (len(score) - spent))
 
 
 def _telling(columns: Sequence[Column], found: Effects, count: int) -> list[str]:
