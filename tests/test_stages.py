@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import caviar
+from caviar.analysis.notes import describe
+from caviar.analysis.trials import MISSING
 from caviar.controller import Controller, Resumption
 from caviar.errors import UsageError
 from caviar.extension import requested
@@ -232,6 +234,9 @@ def test_a_staged_sweep_moves_in_on_the_optimum(tmp_path: Path) -> None:
     assert result.last_space == result.stage_spaces[2]
     assert result.space == result.stage_spaces[0]  # as it was declared
     opened = result.events().query("kind == 'stage_opened'")
+    notes = [describe("stage_opened", MISSING, data) for data in opened.data]
+    assert notes[0] == "stage 0 opened: another space was declared"
+    assert notes[2].startswith("stage 2 opened: lr ")
     assert [data.get("zoom") is None for data in opened.data] == [True, False, False]
 
 
@@ -267,6 +272,8 @@ def test_where_nothing_can_be_told_a_stage_is_sampled_as_the_one_before(
     result = sweep.run(tmp_path / "a", caviar.Inline())
     assert result.stage_spaces[0] == result.stage_spaces[1] == SPACE
     assert "stage 1 is sampled as the one before it: " in caplog.text
+    opened = result.events().query("kind == 'stage_opened'").data.iloc[1]
+    assert describe("stage_opened", MISSING, opened).endswith("as no param could be narrowed")
 
 
 def test_a_sweep_is_gone_on_with_in_the_space_that_zoom_found(tmp_path: Path) -> None:

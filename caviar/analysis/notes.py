@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from caviar.analysis.trials import MISSING, EventColumns
+from caviar.errors import SpaceError
+from caviar.space.narrowed import Change, shown
 
 KINDS = (
     "driver_started", "driver_stopped", "attempt_failed", "attempt_lost", "stop_ordered", "worker_lost",
     "process_replaced", "command_answered", "extended", "declaration_changed", "checkpoint_lost", "sweep_ended",
+    "stage_opened",
 )  # fmt: skip
-"""Always notable. The end of a trial is so only if it failed."""
+"""Always notable, but for the first stage. The end of a trial is so only if it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ def notes(events: EventColumns, count: int) -> list[Note]:
         data = events.event(row)
         kind = events.kinds[events.code[row]]
         if kind == "trial_ended" and data["status"] != "failed":
+            continue
+        if kind == "stage_opened" and data["stage"] == 0:
             continue
         found.append(Note(int(events.time_us[row]), describe(kind, int(events.trial[row]), data)))
         if len(found) == count:
@@ -60,6 +65,8 @@ def describe(kind: str, trial: int, data: dict[str, Any]) -> str:
             return f"{'every trial' if trial == MISSING else f'trial {trial}'} is to stop: {reason}"
         case "worker_lost":
             return f"worker {data['worker']} lost: {reason}"
+        case "stage_opened":
+            return f"stage {data['stage']} opened: {_changes(data)}"
         case "extended":
             return f"extended: {data['trials']} trials are wanted"
         case "declaration_changed":
@@ -74,3 +81,19 @@ def describe(kind: str, trial: int, data: dict[str, Any]) -> str:
             return f"sweep ended: {reason}"
         case _:
             return kind
+
+
+def _changes(data: dict[str, Any]) -> str:
+    """What a stage samples otherwise than the one before it."""
+    if data.get("zoom") is None:
+        return "another space was declared"
+    try:
+        changes = [Change.from_dict(change) for change in data["zoom"]]
+    except SpaceError:
+        return "a narrowed space"
+    told = [
+        f"{change.name} {'is gone' if change.new is None else shown(change.new)}"
+        for change in changes
+        if change.kind != "kept"
+    ]
+    return "; ".join(told) or "in the same space, as no param could be narrowed"

@@ -61,8 +61,9 @@ def what(event: Mapping[str, Any]) -> str:
             return f"{data['trials']} trials"
         case "stage_opened":
             names = ", ".join(param["name"] for param in data["space"]["params"])
-            why = "; ".join(f"{one.get('name')} {one.get('why')}" for one in data.get("zoom") or ())
-            return f"stage {data['stage']}: {why or names}"
+            changed = [one for one in data.get("zoom") or () if one.get("kind") != "kept"]
+            why = "; ".join(f"{one.get('kind')} {one.get('name')}: {one.get('why')}" for one in changed)
+            return f"stage {data['stage']}: {_line(why) or names}"
         case "driver_started":
             return f"pid {data['pid']} on {data['host']}, caviar {data['version']}"
         case "driver_stopped" | "stop_ordered" | "sweep_ended":
