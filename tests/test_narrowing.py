@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from caviar.errors import SpaceError, UsageError
 from caviar.space import Choice, Float, Int, Space
+from caviar.space.chance import ChoiceEvidence, choice_evidence, shuffles
 from caviar.space.ends import limits
 from caviar.space.narrowed import Change, NarrowedSpace, number
 from caviar.space.narrowing import Narrowing, Tried, narrow
@@ -347,6 +348,52 @@ def test_a_value_goes_only_with_evidence_from_its_own_stage() -> None:
     assert isinstance(together, Choice)
     assert together.values == ("b",)
     assert apart == space["x"]
+
+
+def test_a_value_that_its_own_stage_hardly_tried_stays() -> None:
+    rng = np.random.default_rng(0)
+    space = Space(x=Choice(["a", "b"]), y=Float(0, 1))
+    # b in 60 of the first 100 and 10 of the second, as if reweighted; all of the best are of the second
+    kind = ["b"] * 60 + ["a"] * 40 + ["b"] * 10 + ["a"] * 90
+    params = [{"x": each, "y": float(rng.random())} for each in kind]
+    score = np.r_[2 + rng.random(100), 1 + rng.random(10), rng.random(90)]
+    stages = [0] * 100 + [1] * 100
+    apart = narrow(space, Tried(params=params, score=score, stage=stages))["x"]
+    assert isinstance(apart, Choice)
+    assert apart.values == ("a", "b")
+
+
+def evidence(stages: list[list[int]], best: list[list[int]]) -> ChoiceEvidence:
+    """Of stages in which each value was tried so often, and of those so many were among the best."""
+    place = np.concatenate([np.repeat(np.arange(len(each)), each) for each in stages])
+    stage = np.repeat(np.arange(len(stages)), [sum(each) for each in stages])
+    is_best = np.zeros(len(place), bool)
+    for each, counts in enumerate(best):
+        for value, count in enumerate(counts):
+            is_best[np.flatnonzero((stage == each) & (place == value))[:count]] = True
+    picks = shuffles(is_best, stage, np.random.default_rng(0))
+    return choice_evidence(place, picks, stage=stage, values=len(stages[0]))
+
+
+def test_only_stages_with_some_of_the_best_say_anything_of_a_value() -> None:
+    # 9 trials in such a stage are too few to remove a value, however many a stage without them had
+    few, many = evidence([[5, 95], [31, 9]], [[0, 0], [31, 0]]), evidence([[5, 95], [30, 10]], [[0, 0], [30, 0]])
+    assert few.kept.tolist() == [True, True]
+    assert many.kept.tolist() == [True, False]
+    assert few.among_all.tolist() == [36 / 140, 104 / 140]
+    # and what they did not try has no evidence against it
+    alone = evidence([[40, 60], [100, 0]], [[0, 0], [20, 0]])
+    assert alone.lift.tolist() == pytest.approx([1.0, 1.0])
+    assert alone.kept.tolist() == [True, True]
+
+
+def test_a_share_is_expected_as_the_stages_of_the_best_tried_it() -> None:
+    # half of the best are of either stage, so that (60% + 10%) / 2 of them would have b by chance, 7 of 20
+    found = evidence([[40, 60], [90, 10]], [[4, 6], [9, 1]])
+    assert found.lift.tolist() == pytest.approx([1.0, 1.0], abs=0.02)
+    # all of the best are of the second: 2 of 20 by chance
+    found = evidence([[40, 60], [90, 10]], [[0, 0], [18, 2]])
+    assert found.lift.tolist() == pytest.approx([1.0, 1.0], abs=0.05)
 
 
 def test_constants_and_a_space_that_does_not_vary() -> None:

@@ -28,7 +28,7 @@ MANY = 10_000
 GONE = 0.01
 """A value of a choice is removed only where chance would leave it out of the best so rarely, over all values."""
 MIN_SEEN = 10
-"""And only where it was tried so often."""
+"""And only where it was tried so often, in the stages that have some of the best."""
 
 
 def shuffles(best: Bools, stage: Ints, generator: np.random.Generator) -> Ints:
@@ -101,8 +101,9 @@ class ChoiceEvidence:
     among_all: Floats
     """Shares."""
     lift: Floats
-    """How much more often a value is among the best than among all: the mean of the posterior, with as many trials
-    added as there are values, spread as all are."""
+    """How much more often a value is among the best than by chance, as each stage tried it: the mean of the
+    posterior, with as many trials added as there are values, spread as chance spreads them. 1 for a value that no
+    stage with some of the best tried."""
     kept: Bools
 
 
@@ -111,7 +112,9 @@ def choice_evidence(place: Ints, picks: Ints, *, stage: Ints, values: int) -> Ch
     gives them."""
     from scipy.stats import hypergeom
 
-    tried = np.bincount(place, minlength=values).astype(np.float64)
+    everywhere = np.bincount(place, minlength=values).astype(np.float64)
+    # in a stage that has none of the best, how often a value was tried says nothing of it
+    tried = np.bincount(place[np.isin(stage, stage[picks[0]])], minlength=values)
     picked = np.stack([(place[picks] == value).sum(axis=1) for value in range(values)], axis=1)
     expected = np.maximum(picked[1:].mean(axis=0), 1e-12)
     found = ((picked - expected) ** 2 / expected).sum(axis=1)
@@ -127,7 +130,7 @@ def choice_evidence(place: Ints, picks: Ints, *, stage: Ints, values: int) -> Ch
     return ChoiceEvidence(
         p=float((found >= found[0] - 1e-9).mean()),
         among_best=seen / count,
-        among_all=tried / len(place),
+        among_all=everywhere / len(place),
         lift=lift,
         kept=~gone,
     )
