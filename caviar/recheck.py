@@ -20,6 +20,7 @@ from caviar.errors import CaviarError, SpaceError, UsageError
 from caviar.samplers import RandomSampler
 from caviar.schedulers import RunAll
 from caviar.space import Constant, Space
+from caviar.space.hull import hull
 from caviar.store.declaration import check_complete
 from caviar.store.layout import SweepFolder
 from caviar.store.place import Place, Url, absolute, place
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TOP, FRESH, SEEDS = 5, 20, 3
 """What is trained again unless somebody says otherwise."""
+TOLD = 5
+"""So many of the trials that are left out are told one by one."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +56,23 @@ class Retest:
     max_step: int | None
     left_out: tuple[str, ...]
     """Of trials that would have been among them, why they are not: a line each."""
+    untried: tuple[int, str] | None = None
+    """The trial that should have been the first of them, and why it is left out; None: it is the first."""
+    declared: Space | None = None
+    """The space of the Sweep, where what is trained has a wider one; None: it is the Sweep's."""
+    space: Space | None = None
+    """That wider one: it holds every range that a stage of the sweep was sampled from."""
 
     @property
     def trials(self) -> int:
         """How many trainings that is."""
         return len(self.settings) * self.seeds + self.fresh
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """`left_out` in a few lines."""
+        more = len(self.left_out) - TOLD
+        return self.left_out[:TOLD] + ((f"and {more} more",) if more > 0 else ())
 
     def to_dict(self) -> dict[str, Any]:
         """As sweep.json has it: which trial is trained again by which trials. One seed of all comes after the
@@ -67,12 +82,18 @@ class Retest:
             [trial, [place + width * seed for seed in range(self.seeds)]]
             for place, (trial, _) in enumerate(self.settings)
         ]
-        return {"path": self.path, "created_us": self.created_us, "trials": again, "of": self.of}
+        found: dict[str, Any] = {"path": self.path, "created_us": self.created_us, "trials": again, "of": self.of}
+        if self.untried is not None:
+            found["untried"] = list(self.untried)
+        if self.declared is not None:
+            found["declared_space"] = self.declared.to_dict()
+        return found
 
     def arguments(self, *, seed: int) -> dict[str, Any]:
         """What makes a Sweep the one that re-tests: arguments of `Sweep`. Nothing is stopped early, so that ends
         compare with ends."""
-        return {
+        own: dict[str, Any] = {} if self.space is None else {"space": self.space}
+        return own | {
             "trials": self.trials,
             "max_step": self.max_step,
             "first": [dict(params) for params in self._first()],
@@ -103,7 +124,8 @@ def retest(
     same_metric: bool = False,
 ) -> Retest:
     """Choose from ``result`` what is to be trained again from ``space``, the one of today: its ``top`` best
-    settings, or these ``trials``. ``metric`` and ``mode``: those of today.
+    settings, or these ``trials``. ``metric`` and ``mode``: those of today. Where ``space`` is the one that
+    ``result`` was declared with, the ranges that its stages were sampled from are allowed too.
 
     A trial that failed, that somebody touched, that has not ended, or whose params ``space`` no longer allows is
     left out, which is told. Raises `UsageError` for a live run or a fork, and where nothing is left or an
@@ -122,17 +144,21 @@ def retest(
     if result.status != "finished":
         _log.warning("%s is %s: the best so far of those that have ended are taken", result.path, result.status)
     ranked, of = _ranked(result)
+    wide = hull(space, result.stage_spaces.values()) if result.space == space else space
     left_out: list[str] = []
+    untried: tuple[int, str] | None = None
     settings: list[tuple[int, Params]] = []
     wanted = ranked.index.tolist() if trials is None else list(trials)
     seen: set[tuple[tuple[str, Any], ...]] = set()
     for trial in wanted:
         if trials is None and len(settings) == top:
             break
-        params = _chosen(result.params_of(trial), then=result.space, now=space)
-        why = _unfit(ranked, trial) or _unfit_params(params, space)
+        params = _chosen(result.params_of(trial), then=result.space, now=wide)
+        why = _unfit(ranked, trial) or _unfit_params(params, wide)
         if why is not None:
             left_out.append(f"trial {trial} is left out: {why}")
+            if trial == wanted[0]:
+                untried = (trial, why)
             continue
         key = tuple(sorted(params.items()))
         if key not in seen:
@@ -149,6 +175,9 @@ def retest(
         fresh=fresh,
         max_step=declaration.get("max_step"),
         left_out=tuple(left_out),
+        untried=untried,
+        declared=space if wide != space else None,
+        space=wide if wide != space else None,
     )
     if found.trials > MAX_TRIALS:
         raise UsageError(f"recheck: {found.trials:,} trainings are more than a sweep may have ({MAX_TRIALS:,})")
@@ -274,16 +303,23 @@ def seed_of(seed: int, into: Place) -> int:
     return int(spawned.generate_state(1)[0])
 
 
-def as_in(path: str | Path) -> dict[str, Any]:
-    """What makes a Sweep the one that a folder declares, where that is a recheck: arguments of `Sweep`. Nothing
-    where it is none, or there is no sweep."""
+def as_in(path: str | Path, space: Space) -> dict[str, Any]:
+    """What makes a Sweep with this ``space`` the one that a folder declares, where that is a recheck: arguments of
+    `Sweep`. Nothing where it is none, or there is no sweep."""
     folder = SweepFolder(place(path))
     if not folder.exists() or folder.declaration().get("recheck") is None:
         return {}
     declaration = load(path).declaration
     names = ("trials", "max_step", "first", "seed", "time_budget_s")
-    return {name: declaration[name] for name in names if name in declaration} | {
-        "sampler": RandomSampler(),
-        "scheduler": RunAll(),
-        "stages": 1,
-    }
+    # a wider space than the Sweep's is the recheck's own; any other difference is told
+    widened = declaration["recheck"].get("declared_space") == space.to_dict()
+    own: dict[str, Any] = {"space": Space.from_dict(declaration["space"])} if widened else {}
+    return (
+        own
+        | {name: declaration[name] for name in names if name in declaration}
+        | {
+            "sampler": RandomSampler(),
+            "scheduler": RunAll(),
+            "stages": 1,
+        }
+    )

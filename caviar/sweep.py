@@ -310,7 +310,7 @@ class Sweep:
             "same_metric": same_metric,
         }
         chosen = retest(then, self.space, metric=self.metric, mode=self.mode, **how)
-        for line in chosen.left_out:
+        for line in chosen.told:
             _log.warning("%s", line)
         return compare(then, self.retrain(chosen, into, executor, on_event=on_event, source=source))
 
@@ -333,7 +333,7 @@ class Sweep:
 
     def _as_in(self, path: str | Path) -> Sweep:
         """This Sweep as it is declared in an existing folder, where that is a fork or a recheck."""
-        return self if self.origin is not None else self.but(**(as_in(path) or rechecked_as_in(path)))
+        return self if self.origin is not None else self.but(**(as_in(path) or rechecked_as_in(path, self.space)))
 
     def panda(
         self,

@@ -312,6 +312,57 @@ def test_a_constant_may_change_and_is_told(then: Path) -> None:
     assert any(line.startswith("space: epsilon") for line in found.changes)
 
 
+# --- a sweep in stages --------------------------------------------------------------------------------------
+
+
+def beyond(trial: caviar.Trial) -> None:
+    """Best at an lr of 3, beyond what is declared."""
+    trial.report(score=value(trial.params, trial.seed, best=math.log10(3)))
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("staged") / "then"
+    sweep(beyond, trials=180, stages=3, scheduler=caviar.RunAll()).run(path, caviar.Inline())
+    assert caviar.load(path).best.params["lr"] > 1
+    return path
+
+
+def test_what_a_wider_stage_found_is_trained_again(staged: Path, caplog: pytest.LogCaptureFixture) -> None:
+    declared, result = sweep(beyond, trials=180, stages=3, scheduler=caviar.RunAll()), caviar.load(staged)
+    found = declared.recheck(staged, caviar.Inline(), top=3, out=staged.with_name("again"))
+    assert not [record for record in caplog.records if "left out" in record.getMessage()]
+    assert [one.trial for one in found.settings] == result.top(3).index.tolist()
+    assert found.untried is None
+    assert found.changes == ()
+    high = max(space["lr"].high for space in result.stage_spaces.values())  # type: ignore[union-attr]
+    space = caviar.load(found.path).space
+    assert space == caviar.Space({**SPACE, "lr": caviar.Float(1e-4, high, scale="log")})
+    assert any(one.params["lr"] > 1 for one in found.fresh)
+    assert declared.run(found.path, caviar.Inline(), resume=True).space == space
+    assert declared.recheck(staged, out=found.path) == found
+    other = sweep(beyond, trials=180, space=caviar.Space({**SPACE, "epsilon": 1e-7}))
+    with pytest.raises(CaviarError, match="no finite number from"):
+        other.run(found.path, caviar.Inline(), resume=True)
+
+
+def test_a_choice_that_is_left_out_does_not_hold(staged: Path, caplog: pytest.LogCaptureFixture) -> None:
+    space = caviar.Space({**SPACE, "epsilon": 1e-7})  # not what is on record: its ranges hold as they are
+    how: dict[str, Any] = {"top": 3, "fresh": 2, "out": staged.with_name("narrow")}
+    found = sweep(beyond, space=space).recheck(staged, caviar.Inline(), **how)
+    best = caviar.load(staged).top(1).index[0]
+    assert found.untried is not None
+    assert found.untried[0] == best
+    assert found.outcome == "untried"
+    assert "the choice holds" not in str(found)
+    assert f"trial {best}, which came first then, could not be tried: today's space" in str(found)
+    assert found.to_dict()["untried"]["trial"] == best
+    told = [record.getMessage() for record in caplog.records if record.name == "caviar.sweep"]
+    assert len(told) == 6
+    assert told[-1].startswith("and ")
+    assert told[-1].endswith(" more")
+
+
 def test_the_trials_that_one_names(then: Path) -> None:
     top = caviar.load(then).top(60).index.tolist()
     found = chosen(then, trials=[top[7], top[3], top[7]])

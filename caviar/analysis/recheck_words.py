@@ -30,6 +30,9 @@ def told(found: Recheck) -> Iterator[str]:
     if found.unfinished:
         why = "" if found.cut_short is None else f", as the recheck was stopped: {found.cut_short}"
         yield f"{found.unfinished} of its trials have not ended{why}: all this is of those that have"
+    if found.untried is not None:
+        trial, why = found.untried
+        yield f"trial {trial}, which came first then, could not be tried: {why}"
     yield f"so: {_answer(found)}"
 
 
@@ -171,6 +174,9 @@ def _answer(found: Recheck) -> str:
         case "beaten":
             assert found.rival is not None
             return f"trial {found.rival.trial} is the better choice"
+        case "untried":
+            assert found.untried is not None
+            return f"nothing beats {choice}, but whether trial {found.untried[0]} is better could not be tried"
     moved = found.values in ("worse", "better")
     return f"the choice holds{f', with {found.values} values than then' if moved else ''}"
 
@@ -214,6 +220,7 @@ def as_dict(found: Recheck) -> dict[str, Any]:
         "among": found.among,
         "unfinished": found.unfinished,
         "cut_short": found.cut_short,
+        "untried": None if found.untried is None else {"trial": found.untried[0], "why": found.untried[1]},
         "changes": list(found.changes),
         "noise": {"sd": found.noise.sd, "df": found.noise.df},
         "interval": list(found.interval),

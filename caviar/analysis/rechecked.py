@@ -24,7 +24,7 @@ ALARMS = 0.05
 """At most so often each of the two answers, whether the choice holds and whether values are the same, is a false
 alarm."""
 
-Outcome = Literal["holds", "beaten", "moved", "fails", "alone", "unclear"]
+Outcome = Literal["holds", "beaten", "moved", "fails", "alone", "unclear", "untried"]
 Values = Literal["same", "worse", "better", "unclear"]
 
 
@@ -106,6 +106,8 @@ class Recheck:
     """Trials of the recheck that have not ended yet."""
     cut_short: str | None
     """Why the recheck ended before all its trials did, for one a fault that repeated; None: it did not."""
+    untried: tuple[int, str] | None = None
+    """The trial that should have been the choice, and why it could not be trained; None: it is the choice."""
     changes: tuple[str, ...]
     """What differs between the two declarations, a line each: code, space, versions."""
     noise: Noise
@@ -115,7 +117,7 @@ class Recheck:
 
     @property
     def choice(self) -> Setting:
-        """The setting that was best then."""
+        """The setting that was best then, of those that could be trained again."""
         return self.settings[0]
 
     @property
@@ -199,7 +201,8 @@ class Recheck:
         """Whether the choice holds. ``holds``: nothing beats it. ``beaten``: another setting does, or fresh ones
         do, but no more than more search brings without any change. ``moved``: so many fresh ones do that this is
         no explanation. ``fails``: it does not train any more. ``alone``: there is nothing beside it. ``unclear``:
-        it has no value yet, or nothing is known of the noise."""
+        it has no value yet, or nothing is known of the noise. ``untried``: nothing beats it, but it is only the
+        best of those that could be trained again."""
         if not self.choice.now:
             over = self.cut_short is not None or len(self.choice.troubles) == len(self.choice.trials)
             return "fails" if over and self.choice.troubles else "unclear"
@@ -209,7 +212,9 @@ class Recheck:
             return "alone"
         if self.beat and self.by_search_alone < ALARMS:
             return "moved"
-        return "beaten" if self.beat or self.p_rival < self.level else "holds"
+        if self.beat or self.p_rival < self.level:
+            return "beaten"
+        return "holds" if self.untried is None else "untried"
 
     @cached_property
     def order(self) -> tuple[float, float]:

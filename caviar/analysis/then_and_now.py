@@ -52,6 +52,7 @@ def compare(then: Result, now: Result) -> Recheck:
         ),
         unfinished=both.unfinished,
         cut_short=None if now.ended == "done" else now.ended,
+        untried=None if (untried := declared.get("untried")) is None else (untried[0], untried[1]),
         changes=tuple(changes(then, now)),
         noise=noise,
         noise_up_to=retest.pooled([np.array(one.up_to) for one in settings]),
@@ -73,8 +74,11 @@ def changes(then: Result, now: Result) -> list[str]:
     before, after = then.declaration, now.declaration
     for one in (then, now):
         check_complete(one.declaration, one.path, to_go_on=True)
-    own = ("first", "seed", "trials", "max_step", "sampler", "scheduler")
-    told = list(difference(before, {**after, **{name: before[name] for name in own}}, first=before).told)
+    own = ["first", "seed", "trials", "max_step", "sampler", "scheduler", "stages"]
+    if (after.get("recheck") or {}).get("declared_space") == before["space"]:
+        own.append("space")  # wider only by what stages of then had
+    kept = {name: before[name] for name in own if name in before}
+    told = list(difference(before, {**after, **kept}, first=before).told)
     was, is_now = _versions(before), _versions(after)
     both = sorted(was.keys() & is_now.keys())
     return told + [f"{name}: {was[name]} -> {is_now[name]}" for name in both if was[name] != is_now[name]]

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from caviar.recheck import Retest
     from caviar.store.place import Place
 
-TOLD = 5
-"""So many of those that are left out are told one by one."""
-
 
 @click.command()
 @folder_argument
@@ -133,10 +130,8 @@ def _going_on(then: Result, into: Place) -> str:
 
 
 def _announce(chosen: Retest, into: Place, *, as_json: bool) -> None:
-    for line in chosen.left_out[:TOLD]:
+    for line in chosen.told:
         click.echo(line, err=True)
-    if len(chosen.left_out) > TOLD:
-        click.echo(f"and {len(chosen.left_out) - TOLD} more are left out", err=True)
     numbers = ", ".join(str(trial) for trial, _ in chosen.settings)
     what = f"trial{'s' * (len(chosen.settings) > 1)} {numbers} from {chosen.seeds} seed{'s' * (chosen.seeds > 1)}"
     beside = f" and {chosen.fresh} fresh setting{'s' * (chosen.fresh > 1)}" if chosen.fresh else ""

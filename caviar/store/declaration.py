@@ -54,7 +54,13 @@ _OF_ORIGIN: Mapping[str, Callable[[Any], bool]] = {
 
 def _is_recheck(value: object) -> bool:
     """Whether it says which trials of another sweep are trained again, by which trials."""
-    if not isinstance(value, dict) or value.keys() != {"path", "created_us", "trials", "of"}:
+    needed, more = {"path", "created_us", "trials", "of"}, {"untried", "declared_space"}
+    if not isinstance(value, dict) or not needed <= value.keys() <= needed | more:
+        return False
+    untried = value.get("untried", [0, ""])
+    if not (isinstance(untried, list) and len(untried) == 2 and _is_trial(untried[0])):
+        return False
+    if not isinstance(untried[1], str) or not isinstance(value.get("declared_space", {}), dict):
         return False
     pairs = value["trials"]
     if not (
