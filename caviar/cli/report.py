@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 
 import click
@@ -18,6 +17,8 @@ from caviar.cli.app import debug_option, folder_argument
 @debug_option
 def report(folder: str, out: Path | None, title: str | None, show: bool) -> None:
     """One HTML page that works offline: the best setting, what mattered, what to do next, all figures."""
+    import webbrowser
+
     from caviar.analysis.result import load
     from caviar.errors import UsageError
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import rankdata
 
 import caviar
-from caviar.analysis.importance.anova import Draws, Effects, one_by_one, pairs_of
+from caviar.analysis.importance.anova import Effects, one_by_one, pairs_of
 from caviar.analysis.importance.columns import columns_of, groups_for
 from caviar.messages import Floats
 
@@ -39,7 +39,7 @@ def found(
     params: Sequence[Params], score: Floats, *, seed: int = 0
 ) -> dict[str, tuple[float, float, float, float]]:
     columns = columns_of(params, SPACE)
-    effects = one_by_one(columns, Draws.of(score, np.random.default_rng(seed)))
+    effects, _ = one_by_one(columns, score, np.random.default_rng(seed))
     return dict(zip((column.name for column in columns), rows(effects), strict=True))
 
 
@@ -61,7 +61,7 @@ def test_additive_shares(trials: int, off: float) -> None:
         share, low, high, noise = shares[name]
         assert share == pytest.approx(truth, abs=off)
         assert low - 0.5 * off <= truth <= high + 0.5 * off
-        assert (share > noise) == (truth > 0) or (trials == 100 and name == "hidden")
+        assert (share > noise) == (truth > 0)
 
 
 def test_ranks_keep_the_shares_about() -> None:
@@ -106,7 +106,8 @@ def test_a_pure_interaction_is_found_in_the_pair_alone(trials: int) -> None:
     shares = found(params, score)
     assert max(share for share, *_ in shares.values()) < 0.08
     columns = columns_of(params, SPACE)
-    pairs, effects = pairs_of(columns, score, np.random.default_rng(0))
+    _, rest = one_by_one(columns, score, np.random.default_rng(0))
+    pairs, effects = pairs_of(columns, score, rest, np.random.default_rng(0))
     by_pair = {(pair.first, pair.second): row for pair, row in zip(pairs, rows(effects), strict=True)}
     share, low, _, noise = by_pair.pop(("lr", "momentum"))
     assert share > (0.85 if trials == 300 else 0.95)
@@ -117,16 +118,28 @@ def test_a_pure_interaction_is_found_in_the_pair_alone(trials: int) -> None:
 
 def test_main_effects_make_no_pair() -> None:
     params, unit = drawn(500, seed=7)
-    _, effects = pairs_of(columns_of(params, SPACE), additive(unit), np.random.default_rng(0))
-    assert (effects.share < 0.05).all()
+    columns, score = columns_of(params, SPACE), additive(unit)
+    _, rest = one_by_one(columns, score, np.random.default_rng(0))
+    _, effects = pairs_of(columns, score, rest, np.random.default_rng(0))
+    assert (effects.share < 0.01).all()
+
+
+def test_a_lesser_param_is_seen_beside_one_that_decides_nearly_everything() -> None:
+    params, unit = drawn(200, seed=8)
+    score = (np.sqrt([0.96, 0.03, 0.01]) * ORTHOGONAL * unit[:, :3]).sum(axis=1)
+    shares = found(params, score)
+    for name, truth in {"lr": 0.96, "momentum": 0.03, "hidden": 0.01}.items():
+        assert shares[name][0] == pytest.approx(truth, abs=0.03 if name == "lr" else 0.01)
+        assert shares[name][0] > shares[name][3]
+    assert shares["nothing"][0] < 0.005
 
 
 def misses(
     truth: Mapping[str, float], score_of: Callable[[Floats, np.random.Generator], Floats]
 ) -> dict[str, int]:
-    """How often, of 40 sweeps of 200 trials, the interval does not hold the truth."""
+    """How often, of 20 sweeps of 200 trials, the interval does not hold the truth."""
     count = dict.fromkeys(truth, 0)
-    for seed in range(40):
+    for seed in range(20):
         params, unit = drawn(200, seed=100 + seed)
         shares = found(params, score_of(unit, np.random.default_rng(seed)), seed=seed)
         for name, share in truth.items():
@@ -134,23 +147,25 @@ def misses(
     return count
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_nine_times_in_ten() -> None:
     count = misses(
         {"lr": 0.3, "momentum": 0.15, "hidden": 0.05, "nothing": 0.0},
         lambda unit, rng: additive(unit) + rng.normal(size=len(unit)),
     )
-    assert max(count.values()) <= 10  # of 40, where 4 are expected
-    assert count["nothing"] <= 4
+    assert max(count.values()) <= 6  # of 20, where 2 are expected
+    assert count["nothing"] <= 2
 
 
+@pytest.mark.slow
 def test_without_influence_hardly_any_sweep_shows_any() -> None:
-    """Of 40 sweeps of pure noise, two should have a param above its noise."""
+    """Of 20 sweeps of pure noise, one should have a param above its noise."""
     above = 0
-    for seed in range(40):
+    for seed in range(20):
         params, unit = drawn(100, seed=500 + seed)
         score = np.random.default_rng(seed).random(len(unit))
         above += any(share > noise for share, _, _, noise in found(params, score, seed=seed).values())
-    assert above <= 7
+    assert above <= 5
 
 
 def test_groups_grow_with_the_trials() -> None:

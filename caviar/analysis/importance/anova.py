@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ SHUFFLES = 199
 RESAMPLES = 200
 FAMILY = 0.95
 """In so many shuffles none of all params comes out above its noise."""
+ROUNDS = 3
+"""So often the params that matter are taken off, and the others looked at again."""
+TINY = 1e-12
 MIN_FREE = 10
 """A table of pairs needs so many more trials than it has cells."""
 PAIR_TRIALS = (500, 4_000)
@@ -44,69 +47,121 @@ class Effects:
     noise: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """The scores, shuffled and resampled: the same draws for all params, one a column."""
+    """Shuffles and resamples of the trials: the same for all params, one a column."""
 
-    score: Floats
-    shuffled: Floats
+    order: Ints
     weight: Floats
     """How often each trial is in each resample."""
 
     @classmethod
-    def of(cls, score: Floats, rng: np.random.Generator) -> Draws:
-        count = len(score)
-        shuffled = rng.permuted(np.tile(score, (SHUFFLES, 1)), axis=1).T
+    def of(cls, count: int, rng: np.random.Generator) -> Draws:
+        order = rng.permuted(np.tile(np.arange(count), (SHUFFLES, 1)), axis=1).T
         picks = rng.integers(count, size=(RESAMPLES, count)) + count * np.arange(RESAMPLES)[:, None]
         weight = np.bincount(picks.ravel(), minlength=count * RESAMPLES).reshape(RESAMPLES, count).T
-        return cls(score=score, shuffled=np.ascontiguousarray(shuffled), weight=weight.astype(np.float64))
-
-    def take(self, rows: Ints) -> Draws:
-        if len(rows) == len(self.score):  # all of them
-            return self
-        return Draws(score=self.score[rows], shuffled=self.shuffled[rows], weight=self.weight[rows])
+        return cls(np.ascontiguousarray(order), weight.astype(np.float64))
 
 
-def one_by_one(columns: Sequence[Column], draws: Draws) -> Effects:
-    """The share of each param alone, of the variance among the trials that have it."""
-    found = []
-    for column in columns:
-        groups = column.groups(groups_for(len(column.rows)))
-        mine = draws.take(column.rows)
-        found.append(
-            (
-                _share(groups, mine.score[:, None])[0],
-                _share(groups, mine.shuffled),
-                _share(groups, mine.score[:, None], mine.weight),
-            )
-        )
-    return effects(found)
+def one_by_one(columns: Sequence[Column], score: Floats, rng: np.random.Generator) -> tuple[Effects, Floats]:
+    """The share of each param alone, of the variance among the trials that have it; and what those that matter
+    leave of the scores.
+
+    What the others that matter explain is taken off first, since next to a param that decides nearly everything a
+    lesser one would drown: least squares on the groups of all of them (Type II sums of squares).
+    """
+    draws = Draws.of(len(score), rng)
+    names: list[str] = []
+    for _ in range(ROUNDS):
+        known = [column for column in columns if column.name in names]
+        found = effects([_alone(column, score, known, draws) for column in columns])
+        before, names = names, _telling(columns, found, len(score))
+        if set(names) == set(before):
+            break
+    rest, spent = _without(score, [column for column in columns if column.name in names])
+    # the fit took a part of what pairs do with it, by chance
+    return found, rest * (len(score) / (len(score) - spent))
 
 
-def pairs_of(columns: Sequence[Column], score: Floats, rng: np.random.Generator) -> tuple[list[Pair], Effects]:
-    """The share that each two params decide together, beyond what each decides alone."""
+def _telling(columns: Sequence[Column], found: Effects, count: int) -> list[str]:
+    """The params that stand out, the greatest first, as many as the trials can carry."""
+    names, spent = [], 0
+    for place in np.argsort(-found.share, kind="stable").tolist():
+        column = columns[place]
+        spent += len(np.unique(column.groups(groups_for(count)))) - 1
+        stands_out = found.share[place] > found.noise[place] and found.low[place] > 0
+        if stands_out and len(column.rows) == count and spent <= count // 4:
+            names.append(column.name)
+    return names
+
+
+def _without(score: Floats, columns: Sequence[Column], own: Column | None = None) -> tuple[Floats, int]:
+    """The scores less what these params explain by adding up, and the degrees of freedom that this took.
+
+    ``own`` is fitted with them but not taken off, so that they do not get what is its due.
+    """
+    if not columns:
+        return score, 0
+    fitted = [*columns, own] if own is not None and len(own.rows) == len(score) else columns
+    sides = [_indicator(column.groups(groups_for(len(score)))) for column in fitted]
+    off = sum(side.shape[0] for side in sides[: len(columns)])
+    design = sparse.vstack(sides).tocsr()
+    normal = (design @ design.T).toarray()
+    normal[np.diag_indices_from(normal)] += 1e-6  # all of them share the mean
+    centred = score - score.mean()
+    effect = np.linalg.solve(normal, design @ centred)
+    rest: Floats = centred - design[:off].T @ effect[:off]
+    return rest, off - len(columns)
+
+
+def _alone(column: Column, score: Floats, known: Sequence[Column], draws: Draws) -> tuple[float, Floats, Floats]:
+    """The share of a param: as it is, in the shuffles, in the resamples."""
+    rest, spent = _without(score, [other for other in known if other.name != column.name], column)
+    groups = column.groups(groups_for(len(column.rows)))
+    spent = spent * len(column.rows) // len(score)
+
+    def share(values: Floats, weight: Floats | None = None) -> Floats:
+        return _share(groups, values, weight, spent=spent)
+
+    once, shuffled, resampled = _looked_at(share, rest, score, column.rows, draws)
+    # shuffled scores are not fitted beside the others again, so their means scatter too little
+    return once, shuffled * len(column.rows) / (len(column.rows) - spent), resampled
+
+
+def _looked_at(
+    share: Callable[..., Floats], rest: Floats, score: Floats, rows: Ints, draws: Draws
+) -> tuple[float, Floats, Floats]:
+    """The share of something in what the others leave, in parts of the whole: as it is, shuffled, resampled."""
+    own, whole, weight = rest[rows][:, None], score[rows][:, None], draws.weight[rows]
+    one = np.ones((len(rows), 1))
+    left, squares = _squares(own, one), _squares(whole, one)
+    if left[0] < 1e-9 * squares[0]:  # nothing is left to decide
+        return 0.0, np.zeros(SHUFFLES), np.zeros(RESAMPLES)
+    part = left / np.maximum(squares, TINY)
+    parts = _squares(own, weight) / np.maximum(_squares(whole, weight), TINY)
+    return float((part * share(own))[0]), part * share(rest[draws.order[rows]]), parts * share(own, weight)
+
+
+def pairs_of(
+    columns: Sequence[Column], score: Floats, rest: Floats, rng: np.random.Generator
+) -> tuple[list[Pair], Effects]:
+    """The share that each two params decide together, beyond what each decides alone. ``rest``: the scores less
+    what single params decide."""
     fewest, most = PAIR_TRIALS
     limit = max(fewest, min(most, PAIR_WORK // max(1, math.comb(len(columns), 2))))
     if len(score) > limit:
         kept = np.sort(rng.choice(len(score), limit, replace=False))
         columns = [column.among(kept) for column in columns]
-        score = score[kept]
-    draws = Draws.of(score, rng)
+        score, rest = score[kept], rest[kept]
+    draws = Draws.of(len(score), rng)
     pairs, found = [], []
     for first, second in itertools.combinations(columns, 2):
         rows, here, there = np.intersect1d(first.rows, second.rows, assume_unique=True, return_indices=True)
         table = _Table.of(first, second, here, there)
         if table is None:
             continue
-        mine = draws.take(rows)
         pairs.append(Pair(first.name, second.name, len(rows)))
-        found.append(
-            (
-                table.share(mine.score[:, None])[0],
-                table.share(mine.shuffled),
-                table.share(mine.score[:, None], mine.weight),
-            )
-        )
+        found.append(_looked_at(table.share, rest, score, rows, draws))
     return pairs, effects(found)
 
 
@@ -143,16 +198,22 @@ def _indicator(groups: Ints) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(count), (groups, np.arange(count))))
 
 
-def _share(groups: Ints, score: Floats, weight: Floats | None = None) -> Floats:
+def _share(groups: Ints, score: Floats, weight: Floats | None = None, *, spent: int = 0) -> Floats:
     """Epsilon squared, for each column of the scores, or of the weights."""
     indicator = _indicator(groups)
-    free = len(groups) - indicator.shape[0]
+    free = len(groups) - indicator.shape[0] - spent
     one = np.ones((len(score), 1)) if weight is None else weight
     if free < 1 or len(groups) < MIN_TRIALS:
         return np.full(max(score.shape[1], one.shape[1]), np.nan)
     total, weighted = _around_mean(score, one)
     between = _explained(indicator, weighted, one)
-    return _ratio(between - (indicator.shape[0] - 1) * (total - between) / free, total)
+    # means that are fitted beside others scatter a little more
+    chance = (indicator.shape[0] - 1) * (total - between) / free * len(groups) / (len(groups) - spent)
+    return _ratio(between - chance, total)
+
+
+def _squares(score: Floats, weight: Floats) -> Floats:
+    return _around_mean(score, weight)[0]
 
 
 def _around_mean(score: Floats, weight: Floats) -> tuple[Floats, Floats]:
@@ -169,7 +230,7 @@ def _explained(indicator: sparse.csr_matrix, weighted: Floats, weight: Floats) -
 
 
 def _ratio(part: Floats, total: Floats) -> Floats:
-    return np.asarray(np.divide(part, total, out=np.full(len(total), np.nan), where=total > 1e-12), np.float64)
+    return np.asarray(np.divide(part, total, out=np.full(len(total), np.nan), where=total > TINY), np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from scipy.stats import rankdata
 
-from caviar.analysis.importance.anova import Draws, Effects, Pair, one_by_one, pairs_of
+from caviar.analysis.importance.anova import Effects, Pair, one_by_one, pairs_of
 from caviar.analysis.importance.columns import MIN_TRIALS, Column, columns_of
-from caviar.analysis.importance.record import NEGLIGIBLE, Importance, Method
+from caviar.analysis.importance.record import LITTLE, NEGLIGIBLE, Importance, Method
 from caviar.errors import CaviarError, UsageError
 from caviar.messages import Floats
 from caviar.space import Space
@@ -74,13 +74,12 @@ def _of_stage(
     rng = np.random.default_rng(seed)
     method = "anova" if method == "auto" else method
     columns, score = _limited(columns, score, MOST_TRIALS[method], rng)
-    if method == "anova":
-        alone = one_by_one(columns, Draws.of(score, rng))
-    else:
+    alone, rest = one_by_one(columns, score, rng)
+    if method != "anova":
         from caviar.analysis.importance import evaluators
 
         alone = evaluators.one_by_one(columns, score, method=method, rng=rng)
-    pairs = _pairs_frame(*pairs_of(columns, score, rng))
+    pairs = _pairs_frame(*pairs_of(columns, score, rest, rng))
     return Importance(
         params=_params_frame(columns, alone, pairs, result.space, len(score)),
         pairs=pairs,
@@ -102,15 +101,15 @@ def _limited(
     return [column for column in among if len(column.values) > 1], score[kept]
 
 
-def _verdicts(found: Effects) -> list[str]:
+def _verdicts(found: Effects, least: float = 0.0) -> list[str]:
     rows = zip(found.share, found.low, found.high, found.noise, strict=True)
-    return [_verdict(*map(float, row)) for row in rows]
+    return [_verdict(share, low, high, noise, least) for share, low, high, noise in rows]
 
 
-def _verdict(share: float, low: float, high: float, noise: float) -> str:
+def _verdict(share: float, low: float, high: float, noise: float, least: float) -> str:
     """What is above chance both by the shuffles and by the resamples matters. What stays below a share that would
     be little, where as little could have been seen, does not; NaN compares as neither."""
-    if share > noise and low > 0:
+    if share > max(noise, least) and low > 0:
         return "matters"
     return "does not matter" if max(high, noise) <= NEGLIGIBLE else "cannot be told"
 
@@ -127,7 +126,7 @@ def _pairs_frame(pairs: list[Pair], found: Effects) -> pd.DataFrame:
             "high": found.high,
             "trials": np.array([pair.trials for pair in pairs], np.int64),
             "noise": found.noise,
-            "verdict": pd.Series(_verdicts(found), dtype=object),
+            "verdict": pd.Series(_verdicts(found, LITTLE), dtype=object),
         }
     )
     return frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)

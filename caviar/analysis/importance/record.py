@@ -17,6 +17,10 @@ NEGLIGIBLE = 0.05
 """A param whose interval ends below this share did not matter."""
 
 
+LITTLE = 0.02
+"""A pair below this share is not worth a word: ranks of a plain sum act together by so much."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Importance:
     """Which hyperparameters decided how the trials did.
