@@ -176,7 +176,8 @@ class Controller:
                 output += self._end_cut_off(record, resumption.standings.get(record.trial, Standing()), now_us)
         extension = resumption.extension
         if resumption.new_stage and extension.space is None:
-            extension = replace(extension, space=state.declared.to_dict())
+            zoomed = state.plan.space != state.declared
+            extension = replace(extension, space=state.plan.space.to_dict(), zoom=() if zoomed else None)
         output += self._extend(extension, now_us, changes=resumption.changes)
         if resumption.brought is not None:
             output += self._adopt_first(resumption.brought, now_us)
@@ -219,8 +220,8 @@ class Controller:
             if trial is not None:
                 self._waiting.remove(trial)
                 record = self.state.active[trial]
-            elif self.state.unsampled and self.state.stage_due:
-                output += [Narrow(self.state.stage + 1)] if self.state.stage_told else []
+            elif self.state.unsampled and (stage := self.state.stage_due) is not None:
+                output += [Narrow(stage)] if self.state.stage_told else []
                 break
             elif self.state.unsampled:
                 sampled = self._sample(now_us)
@@ -461,7 +462,7 @@ class Controller:
         return output + [self._reopen(replace(trial, time_us=now_us)) for trial in extension.reopened]
 
     def _narrowed(self, event: Narrowed, now_us: int) -> Output:
-        if not self.state.stage_due or event.stage != self.state.stage + 1:
+        if event.stage != self.state.stage_due:
             return []
         return [self._record(StageOpened(now_us, event.stage, event.space, event.zoom))]
 

@@ -34,6 +34,8 @@ def requested(args: Mapping[str, Any], *, reopened: Sequence[TrialReopened]) -> 
         space is None or not isinstance(zoom, list) or not all(type(one) is dict for one in zoom)
     ):
         raise UsageError(f"extend: zoom={zoom!r:.60} is no list of what changed, of a space that is given")
+    if zoom is not None and not more_trials:
+        raise UsageError("extend: a zoomed space needs trials to sample from it")
     if not more_trials and max_step is None and space is None:
         raise UsageError("extend: by nothing; say how many more trials, or up to which step")
     return Extension(more_trials=more_trials or 0, max_step=max_step, space=space, zoom=zoom, reopened=reopened)

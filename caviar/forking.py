@@ -199,5 +199,6 @@ def as_declared(declaration: Mapping[str, Any]) -> dict[str, Any]:
         "sampler": samplers.from_dict(declaration["sampler"]),
         "scheduler": schedulers.from_dict(declaration["scheduler"]),
         "schedule": dict(declaration.get("schedule") or ()),
+        "stages": 1,
         "origin": Origin.from_dict(declaration["origin"]),
     }

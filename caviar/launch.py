@@ -210,6 +210,10 @@ def _changes(change: Difference, how: Continuation, *, declaration: Mapping[str,
 def _extension(commission: Commission, how: Continuation, change: Difference, *, state: SweepState) -> Extension:
     """Beyond what the sweep has: what is asked for, and what its declaration has been changed to."""
     plan = state.plan
+    if how.space is not None and "space" in change.changes:
+        raise UsageError(
+            "a zoomed space was given, and the Sweep's own has changed too: go on with that one first"
+        )
     trials = change.changes.get("trials", plan.trials) + how.more_trials
     max_step = how.max_step or change.changes.get("max_step", plan.max_step)
     further = max_step != plan.max_step
@@ -299,7 +303,7 @@ def _narrowed(folder: SweepFolder, state: SweepState, order: Narrow) -> Narrowed
     from caviar.analysis.result import load  # loads scipy, which a sweep of one stage does not need
 
     try:
-        space = load(folder.path).zoom()
+        space = load(folder.path).zoom(widen=False)  # nobody is there to say what the training function can take
     except CaviarError as error:
         _log.warning("stage %d is sampled as the one before it: %s", order.stage, error)
         return Narrowed(order.stage, state.plan.space.to_dict(), ())

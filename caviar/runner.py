@@ -52,6 +52,7 @@ _log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 INBOX_S = 0.1
+NARROW_AGAIN_S = 5.0
 
 Observer = Callable[[Recorded | Reports], None]
 """Sees every recorded event, and every block of reports."""
@@ -122,6 +123,7 @@ class Runner:
         self._checkpoints = checkpoints
         self._revivable = revivable
         self._narrow = narrow
+        self._narrow_from = 0.0
         self._bring = bring
         self._brought: queue.SimpleQueue[Brought] = queue.SimpleQueue()
         self._time_budget_s = time_budget_s
@@ -330,12 +332,17 @@ class Runner:
 
     def _open_stage(self, order: Narrow) -> None:
         """Narrow the space while the loop waits, so that what trials did until then decides, and not how long this
-        takes. On a disk without room it is asked for again."""
+        takes. Where the disk fails, it is asked for again, and tried after a while."""
+        if time.monotonic() < self._narrow_from:
+            return
         try:
             self._commits.flush()  # the record is read from the disk
-        except OSError:
+            narrowed = self._narrow(order)
+        except OSError as error:
+            _log.warning("stage %d cannot be opened yet: %s", order.stage, error)
+            self._narrow_from = time.monotonic() + NARROW_AGAIN_S
             return
-        self._handle(self._narrow(order), self._executor.now_us())
+        self._handle(narrowed, self._executor.now_us())
 
     def _begin_to_bring(self, order: Bring) -> None:
         """Have what is to be adopted brought on a thread beside: it may be large, and training goes on meanwhile.

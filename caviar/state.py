@@ -196,9 +196,11 @@ class SweepState:
         return 0 if self.stopping is not None else max(0, self.plan.trials - self.sampled)
 
     @property
-    def stage_due(self) -> bool:
-        """Whether the trial that is sampled next belongs to a stage that is not open yet."""
-        return self.stage + 1 < self.plan.stages and self.sampled >= self.plan.stage_end(self.stage)
+    def stage_due(self) -> int | None:
+        """The stage that the trial which is sampled next belongs to, if that is not open yet. Those in between,
+        which had no trials, are passed over: the same trials are never gone by twice."""
+        later = range(self.stage + 1, self.plan.stages)
+        return max((stage for stage in later if self.sampled >= self.plan.stage_end(stage - 1)), default=None)
 
     @property
     def stage_told(self) -> bool:
@@ -509,7 +511,7 @@ MISFITS = (LookupError, ValueError, TypeError, IllegalMoveError)
 def proposer(plan: Plan, first: int, *, stage: int) -> Proposer:
     """What proposes the params of the trials from ``first`` on, in this stage; a sampler that cannot serve so many
     raises `UsageError`. A sampler whose points depend on the sweep's seed alone has others in each stage."""
-    seed = plan.seed if stage == 0 else int(SeedSequence(plan.seed, spawn_key=(0, stage)).generate_state(1)[0])
+    seed = plan.seed if stage == 0 else int(SeedSequence(plan.seed, spawn_key=(0, 0, stage)).generate_state(1)[0])
     return plan.sampler.begin(plan.space, seed=seed, trials=max(1, plan.trials - first))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, TypeVar
 
-from caviar.adjusting import resolve, shown, told
+from caviar.adjusting import adjustable, resolve, shown, told
 from caviar.adoption import Adoption, Bring, Brought, adopted, check_adoption, check_args, check_numbers
 from caviar.errors import UsageError
 from caviar.messages import (
@@ -219,8 +219,8 @@ class Steering:
         at: int | None,
     ) -> Output:
         current = self._current(trial, asked)
-        plan = self._state.plan
-        new = resolve(self._state.declared, plan.adjustable, current, wanted=args["changes"], force=args["force"])
+        knobs = adjustable(self._state.declared, self._state.plan.knobs)
+        new = resolve(self._state.declared, knobs, current, wanted=args["changes"], force=args["force"])
         if args["dry_run"]:
             return [self._answer(command, f"would set {told(current, new)}", now_us)]
         wanted = _Wanted(command, new, args["by"], args["note"])
@@ -379,9 +379,9 @@ class Steering:
         """What it sets, after it has gone back to this step."""
         if not way_back.changes:
             return {}
-        plan = self._state.plan
+        knobs = adjustable(self._state.declared, self._state.plan.knobs)
         there = self._state.params_with(trial, _until(trial, step), step + 1)
-        return resolve(self._state.declared, plan.adjustable, there, wanted=way_back.changes, force=way_back.force)
+        return resolve(self._state.declared, knobs, there, wanted=way_back.changes, force=way_back.force)
 
     # --- forks --------------------------------------------------------------------------------------
 

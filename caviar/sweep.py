@@ -60,15 +60,15 @@ class Sweep:
     the step at which a trial is complete; None: when its function returns. ``setup``: called once in every
     training process; what it returns is ``trial.shared``. ``first``: known settings to try before sampling;
     params that one lacks are sampled. ``stages``: from coarse to fine in so many stages, which share the trials
-    evenly: each after the first samples from the space that `Result.zoom` finds once half of the trials of the one
-    before have ended. ``retries``: further attempts of a trial after faults of its own. ``checkpoint_every``:
-    steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the newest three, the best, and
-    those before the last twenty adjustments. ``knobs``: the params that may be changed while a trial trains; None:
-    every numeric one. ``schedule``: changes of params in every trial, as {step: {name: value}}: from that step on
-    it trains with this value, or where that is text such as ``"*=0.1"``, with so many times the one before.
-    ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether a trial whose metric
-    is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another sweep from which all
-    trials begin, where `fork` made this one.
+    evenly: each after the first samples from the space that `Result.zoom` finds, within the one declared, once
+    half of the trials of the one before have ended. ``retries``: further attempts of a trial after faults of its
+    own. ``checkpoint_every``: steps between checkpoints. ``keep_checkpoints``: "last", "all", or "landmarks": the
+    newest three, the best, and those before the last twenty adjustments. ``knobs``: the params that may be changed
+    while a trial trains; None: every numeric one. ``schedule``: changes of params in every trial, as {step: {name:
+    value}}: from that step on it trains with this value, or where that is text such as ``"*=0.1"``, with so many
+    times the one before. ``time_budget_s``: wall time after which everything is stopped. ``stop_on_nan``: whether
+    a trial whose metric is NaN or infinite is stopped; if not, it ranks worst. ``origin``: a checkpoint of another
+    sweep from which all trials begin, where `fork` made this one.
 
     A mistake in any of them raises `UsageError`.
     """

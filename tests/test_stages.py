@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import caviar
+from caviar import launch, runner
 from caviar.analysis.notes import describe
 from caviar.analysis.trials import MISSING
 from caviar.controller import Controller, Resumption
@@ -201,7 +202,13 @@ def test_sobol_points_differ_from_stage_to_stage() -> None:
 
 
 @pytest.mark.parametrize(
-    "zoom", [{"zoom": []}, {"space": SPACE.to_dict(), "zoom": "x"}, {"space": SPACE.to_dict(), "zoom": [1]}]
+    "zoom",
+    [
+        {"zoom": []},
+        {"space": SPACE.to_dict(), "zoom": "x"},
+        {"space": SPACE.to_dict(), "zoom": [1]},
+        {"space": SPACE.to_dict(), "zoom": [], "trials": 0},
+    ],
 )
 def test_a_zoom_that_makes_no_sense_is_refused(zoom: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="zoom"):
@@ -273,7 +280,7 @@ def test_where_nothing_can_be_told_a_stage_is_sampled_as_the_one_before(
     assert result.stage_spaces[0] == result.stage_spaces[1] == SPACE
     assert "stage 1 is sampled as the one before it: " in caplog.text
     opened = result.events().query("kind == 'stage_opened'").data.iloc[1]
-    assert describe("stage_opened", MISSING, opened).endswith("as no param could be narrowed")
+    assert describe("stage_opened", MISSING, opened).endswith("in the same space")
 
 
 def test_a_sweep_is_gone_on_with_in_the_space_that_zoom_found(tmp_path: Path) -> None:
@@ -303,3 +310,78 @@ def test_what_cannot_have_stages(tmp_path: Path) -> None:
         tmp_path / "live", caviar.Inline(), params={"lr": 0.1}, background=False
     )
     assert len(result.curves()) == 4  # one run has none
+
+
+def test_a_stage_never_leaves_the_declared_space(tmp_path: Path) -> None:
+    def train(trial: caviar.Trial) -> None:
+        for step in trial.steps():
+            trial.report(loss=-trial.params["share"] + 1 / step)  # best at the end of its range
+
+    space = Space(share=Float(0.05, 1.0, scale="log"))
+    sweep = caviar.Sweep(train, space, metric="loss", trials=120, max_step=2, stages=3)
+    result = sweep.run(tmp_path / "a", caviar.Inline())
+    assert result.trials()["params.share"].max() <= 1.0
+    assert result.stage_spaces[2]["share"].low > 0.1
+    assert result.zoom()["share"].high > 1.0  # which a person may want
+
+
+def test_stages_that_would_have_no_trials_are_passed_over(tmp_path: Path) -> None:
+    """The same trials are never gone by twice."""
+    sweep = staged(trials=60, first=[{"lr": 0.01 * (1 + trial)} for trial in range(45)])
+    result = sweep.run(tmp_path / "a", caviar.Inline())
+    assert result.trials().groupby("stage").size().to_dict() == {0: 45, 2: 15}
+
+
+def test_a_disk_that_fails_for_a_while_delays_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    def failing(*arguments: Any) -> Narrowed:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError("connection reset by peer")
+        return narrowed(*arguments)
+
+    narrowed = launch._narrowed
+    monkeypatch.setattr(launch, "_narrowed", failing)
+    monkeypatch.setattr(runner, "NARROW_AGAIN_S", 0.0)
+    result = staged(trials=60).run(tmp_path / "a", caviar.Inline())
+    assert result.trials().groupby("stage").size().to_dict() == {0: 20, 1: 20, 2: 20}
+    assert caplog.text.count("stage 1 cannot be opened yet: connection reset by peer") == 1
+
+
+def test_a_fork_of_a_staged_sweep_has_none_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    def train(trial: caviar.Trial) -> None:
+        for step in trial.steps():
+            trial.report(loss=trial.params["lr"] / step)
+            if trial.checkpoint_due:
+                with trial.checkpoint() as folder:
+                    (folder / "x").write_text("x")
+
+    space = Space(lr=Float(1e-4, 1.0, scale="log"))
+    sweep = caviar.Sweep(train, space, metric="loss", trials=6, max_step=4, stages=3, checkpoint_every=2)
+    sweep.run(tmp_path / "a", caviar.Inline())
+    how: dict[str, Any] = {"trial": 5, "max_step": 6}
+    sweep.forked(tmp_path / "a", vary=["lr"], trials=3, **how).run(tmp_path / "b", caviar.Inline())
+    sweep.run(tmp_path / "b", caviar.Inline(), resume=True)
+    assert len(sweep.extend(tmp_path / "b", caviar.Inline(), trials=2).trials()) == 5
+    live = sweep.forked(tmp_path / "a", **how)
+    live.panda(tmp_path / "c", caviar.Inline(), background=False)
+    sweep.panda(tmp_path / "c", caviar.Inline(), resume=True, extend_to=8, background=False)
+
+
+def test_a_space_that_has_changed_is_gone_on_with_before_one_is_zoomed(tmp_path: Path) -> None:
+    sweep = staged(trials=30, stages=1)
+    space = sweep.run(tmp_path / "a", caviar.Inline()).zoom()
+    other = sweep.but(space=Space(lr=Float(1e-5, 1e2, scale="log"), other=Float(0, 1)))
+    with pytest.raises(UsageError, match="go on with that one first"):
+        other.extend(tmp_path / "a", caviar.Inline(), trials=9, space=space, allow_change=True)
+
+
+def test_another_seed_begins_a_stage_in_the_space_that_was_zoomed_to(tmp_path: Path) -> None:
+    sweep = staged(trials=120, stages=2)
+    zoomed = sweep.run(tmp_path / "a", caviar.Inline()).last_space
+    result = sweep.but(seed=5).extend(tmp_path / "a", caviar.Inline(), trials=10, allow_change=True)
+    assert result.last_space == zoomed != result.space

@@ -37,10 +37,11 @@ class Evidence:
     taken for bad ones. So 0 is best and 1 is worst, and one that was stopped early counts, at its rung, against
     its peers there.
 
-    A trial that diverged, or that has no finite loss, scores 1 and has the loss ``inf``. One that its scheduler
+    A trial that diverged, or that has no finite loss, scores 1 and has the loss ``inf``; so does one that failed
+    by its own fault before it reported the metric, as others with such params would. One that its scheduler
     spared counts as stopped where it was spared, unless it came to an end that is no worse than that of the worst
-    trial which was kept. Trials without a report of the metric are left out, and so are those whose params were
-    changed on their way: how they did says nothing about the params that they began with.
+    trial which was kept. Other trials without a report of the metric are left out, and so are those whose params
+    were changed on their way: how they did says nothing about the params that they began with.
     """
 
     trial: Ints
@@ -91,30 +92,78 @@ def evidence(
     end = np.r_[first[1:], len(line)][: len(first)]
     place = trials.places(line.trial[first])
     number = trials.trial[place]
+    judged = _Ends.of(events, number)
     status, reason = trials.status[place], trials.reason[place]
-    stopped = (status == TrialState.STOPPED.value) & _stopped_by_scheduler(events, number)
+    stopped = (status == TrialState.STOPPED.value) & judged.stopped
     at_end = (status == TrialState.COMPLETED.value) | (stopped & converges)
     loss = -line.value if maximize else line.value
     loss = np.where(np.isfinite(loss), loss, np.inf)
     diverged = (status == TrialState.STOPPED.value) & (reason == DIVERGED)
     worst = diverged | (at_end & ~np.isfinite(loss[end - 1]))
     last = line.step[end - 1]
-    levels = _levels(events, last, ~at_end & ~worst)
+    levels = _levels(judged.rungs, last, ~at_end & ~worst)
     curves = _Curves(line.step, _running_best(loss, first), first, end)
+    silent = _failed_in_silence(trials, events, number)
     score, own_loss, own = _scored(
-        curves, levels, at_end=at_end, worst=worst, stopped=stopped, spared_at=_spared_at(events, number)
+        curves,
+        levels,
+        at_end=at_end,
+        worst=worst,
+        stopped=stopped,
+        spared_at=judged.spared_at,
+        silent=len(silent),
     )
     steps = np.array([level or 0 for level in levels], np.int64)
+    kept = np.flatnonzero(own >= 0)
+    rows = np.r_[place[kept], silent]
+    none = np.zeros(len(silent), np.int64)
+    level = np.where(own == len(levels) - 1, last, steps[own])
     found = Evidence(
-        trial=number,
-        stage=trials.stage[place],
-        params=[trials.params[row] for row in place.tolist()],
-        score=score,
-        loss=own_loss,
-        level=np.where(own == len(levels) - 1, last, steps[own]),
-        at_end=(own == len(levels) - 1) & ~diverged,
+        trial=trials.trial[rows],
+        stage=trials.stage[rows],
+        params=[trials.params[row] for row in rows.tolist()],
+        score=np.r_[score[kept], none + 1.0],
+        loss=np.r_[own_loss[kept], none + np.inf],
+        level=np.r_[level[kept], none],
+        at_end=np.r_[((own == len(levels) - 1) & ~diverged)[kept], none > 0],
     )
-    return found.take(np.flatnonzero(own >= 0))
+    return found.take(np.argsort(found.trial)) if len(silent) else found
+
+
+def _failed_in_silence(trials: TrialColumns, events: EventColumns, reported: Ints) -> Ints:
+    """The rows of trials that failed by their own fault, and not with their worker, without any report."""
+    lost = events.trial[events.rows("attempt_lost")]
+    failed = (trials.status == TrialState.FAILED.value) & ~np.isin(trials.trial, np.r_[reported, lost])
+    rows: Ints = np.flatnonzero(failed)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What a scheduler's decisions put an end to; those that let a trial go on are many, and never parsed."""
+
+    rungs: Ints
+    """At which rungs trials were stopped or spared, rising."""
+    stopped: Bools
+    """Whether a trial was stopped."""
+    spared_at: Ints
+    """The rung at which a trial was spared, or -1."""
+
+    @classmethod
+    def of(cls, events: EventColumns, trials: Ints) -> _Ends:
+        """Of these trials, which are sorted."""
+        rows = events.rows("decision")
+        words = (Verdict.STOP.value, Verdict.SPARE.value)
+        rows = np.unique(np.concatenate([events.saying(rows, f'"{word}"') for word in words]))
+        verdicts, rungs = (np.array(each) for each in events.fields(rows, "decision", "decision", "rung"))
+        stop, spare = (np.flatnonzero(verdicts == word) for word in words)
+        spared_at = np.full(len(trials), -1, np.int64)
+        if len(trials):
+            place = np.minimum(np.searchsorted(trials, events.trial[rows[spare]]), len(trials) - 1)
+            known = trials[place] == events.trial[rows[spare]]
+            spared_at[place[known]] = rungs[spare][known]
+        ends = np.unique(np.r_[rungs[stop], rungs[spare]].astype(np.int64))
+        return cls(ends, np.isin(trials, events.trial[rows[stop]]), spared_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +190,17 @@ class _Curves:
 
 
 def _scored(
-    curves: _Curves, levels: Sequence[int | None], *, at_end: Bools, worst: Bools, stopped: Bools, spared_at: Ints
+    curves: _Curves,
+    levels: Sequence[int | None],
+    *,
+    at_end: Bools,
+    worst: Bools,
+    stopped: Bools,
+    spared_at: Ints,
+    silent: int,
 ) -> tuple[Floats, Floats, Ints]:
-    """The score, loss and place in ``levels`` of each curve: NaN, NaN and -1 where it came to none of them."""
+    """The score, loss and place in ``levels`` of each curve: NaN, NaN and -1 where it came to none of them.
+    ``silent``: how many trials beside them are worse than all at every level."""
     count = len(curves.first)
     values = [curves.at(level) for level in levels]
     values[-1] = np.where(at_end, values[-1], np.nan)
@@ -165,24 +222,24 @@ def _scored(
         rank = np.full(count, np.nan)
         rank[peers] = rankdata(here[peers], method="average")
         mine = peers & (own == place)
-        score[mine] = share * rank[mine] / peers.sum()
+        count_here = int(peers.sum()) + silent
+        score[mine] = share * rank[mine] / count_here
         loss[mine] = here[mine]
         if place == len(levels) - 1:
             kept = np.sort(here[peers & ~worst])
             good = spared & (farthest == place) & ~worst
             good[good] = here[good] <= (kept[-1] if len(kept) else -np.inf)
-            score[good] = share * (np.searchsorted(kept, here[good]) + 1) / (peers.sum() + 1)
+            score[good] = share * (np.searchsorted(kept, here[good]) + 1) / (count_here + 1)
             loss[good], own[good] = here[good], place
-        share *= 1 - (mine & (stopped | spared)).sum() / peers.sum()
+        share *= 1 - (mine & (stopped | spared)).sum() / count_here
     score[worst], loss[worst] = 1.0, np.inf
     return score, loss, own
 
 
-def _levels(events: EventColumns, last: Ints, cut_off: Bools) -> list[int | None]:
+def _levels(rungs: Ints, last: Ints, cut_off: Bools) -> list[int | None]:
     """The steps at which trials are compared, rising; None, the last, is the end. They are the rungs at which
-    trials were judged, and without any, as far as trials were cut off, thirds of thirds of the longest curve."""
-    [rungs] = events.fields(events.rows("decision"), "decision", "rung")
-    steps = np.unique(np.array(rungs, np.int64))
+    trials were stopped, and without any, as far as trials were cut off, thirds of thirds of the longest curve."""
+    steps = rungs
     if not len(steps) and cut_off.any():
         longest = int(last.max())
         steps = np.unique([max(1, longest // 3**power) for power in range(MAX_LEVELS)])
@@ -204,22 +261,3 @@ def _running_best(loss: Floats, first: Ints) -> Floats:
         rows = first[lengths > offset] + offset
         best[rows] = np.minimum(best[rows], best[rows - 1])
     return best
-
-
-def _stopped_by_scheduler(events: EventColumns, trials: Ints) -> Bools:
-    """Which trials a decision stopped, as the last one about them says."""
-    rows = events.rows("decision")
-    [verdicts] = events.fields(rows, "decision", "decision")
-    stops = np.array([verdict == Verdict.STOP.value for verdict in verdicts], bool)
-    return np.isin(trials, events.trial[rows[stops]])
-
-
-def _spared_at(events: EventColumns, trials: Ints) -> Ints:
-    """The rung at which each trial was spared, or -1."""
-    rows = events.rows("decision")
-    verdicts, rungs = events.fields(rows, "decision", "decision", "rung")
-    found = np.full(len(trials), -1, np.int64)
-    for row, verdict, rung in zip(rows.tolist(), verdicts, rungs, strict=True):
-        if verdict == "spare":
-            found[trials == events.trial[row]] = rung
-    return found

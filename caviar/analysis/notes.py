@@ -96,4 +96,4 @@ def _changes(data: dict[str, Any]) -> str:
         for change in changes
         if change.kind != "kept"
     ]
-    return "; ".join(told) or "in the same space, as no param could be narrowed"
+    return "; ".join(told) or "in the same space"

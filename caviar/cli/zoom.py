@@ -86,7 +86,8 @@ def zoom(
         for line in [] if as_json else _next(folder, space):
             click.echo(line)
         return DONE
-    more = trials or int((result.trials()["stage"] == max(result.stage_spaces, default=0)).sum())
+    stages = result.trials()["stage"]
+    more = trials or int((stages == stages.max()).sum())
     if result.status == "running" and not take_over:
         told = {"trials": more, "space": space.to_dict(), "zoom": [change.to_dict() for change in space.changes]}
         return ask(folder, "extend", args=told, timeout_s=timeout_s, as_json=as_json)

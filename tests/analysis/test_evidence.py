@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caviar.messages import Adjusted, Decided
+from caviar.messages import Adjusted, AttemptLost, Decided
 
 Story = Any
 """A story as tests/analysis/conftest.py tells it."""
@@ -124,14 +124,26 @@ def test_a_trial_whose_params_were_changed_says_nothing(story: Tell) -> None:
     assert scores(told) == {0: 1.0}
 
 
-def test_trials_without_the_metric_are_left_out(story: Tell) -> None:
-    told = story().trial(0, [1.0]).sampled(1).started(1).report(1, 1, other=3.0).ended(1, "failed")
-    told.sampled(2)
-    assert scores(told) == {0: 1.0}
+def test_one_that_failed_without_the_metric_is_worst_and_others_without_it_are_left_out(story: Tell) -> None:
+    told = story().trial(1, [1.0]).sampled(0).started(0).report(0, 1, other=3.0).ended(0, "failed")
+    told.sampled(2).sampled(3).started(3)
+    assert scores(told) == {0: 1.0, 1: 0.5}
+    told.tell(AttemptLost(told.tick(), 3, 1, 0, "its node went")).ended(3, "failed")  # no fault of its own
+    assert scores(told) == {0: 1.0, 1: 0.5}
+
+
+def test_failures_count_at_every_rung(story: Tell) -> None:
+    told = story(max_step=3)
+    stopped(told, 0, 1, 5.0)
+    completed(told, 1, [2.0, 1.0, 0.5], rungs=(1,))
+    told.sampled(2).started(2).ended(2, "failed")
+    assert scores(told) == {0: pytest.approx(2 / 3), 1: pytest.approx(1 / 3), 2: 1.0}
 
 
 def test_nothing_is_known_of_a_sweep_without_reports(story: Tell) -> None:
-    for told in (story(), story().sampled(0), story().sampled(0).started(0).ended(0, "failed")):
+    failed = story().sampled(0).started(0).ended(0, "failed").result().evidence
+    assert (failed.score.tolist(), len(failed.best(0.5))) == ([1.0], 0)
+    for told in (story(), story().sampled(0)):
         assert len(told.result().evidence) == 0
         assert len(told.result().evidence.best(0.1)) == 0
 

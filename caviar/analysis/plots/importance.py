@@ -20,6 +20,9 @@ BAR = 30
 
 TITLE = "Which params matter"
 
+MATTERS = "matters"
+"""The verdict on what is above chance."""
+
 
 def importance(scene: Scene) -> Figure:
     """See `Plots.importance`."""
@@ -48,8 +51,8 @@ def importance(scene: Scene) -> Figure:
     traces[0]["hovertemplate"] = (
         "<b>%{y}</b> %{x:.1%}<br>between %{customdata[0]:.1%} and %{customdata[1]:.1%}<extra></extra>"
     )
-    pairs = found.pairs.sort_values("importance", ascending=False).head(MAX_PAIRS)
-    pairs = pairs[pairs["importance"].to_numpy(np.float64) > 0]
+    pairs = found.pairs[found.pairs["verdict"] == MATTERS]  # the others are what chance gives
+    pairs = pairs.sort_values("importance", ascending=False).head(MAX_PAIRS)
     if len(pairs):
         both = [f"{plain(a, 24)} and {plain(b, 24)}" for a, b in zip(pairs["first"], pairs["second"], strict=True)]
         traces.append(_bars(both, pairs["importance"].to_numpy(np.float64), BEST, "together"))

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from caviar.analysis.plots.axes import ParamAxis, param_axes, spread_of, told
 from caviar.analysis.plots.look import count, number, plain
 from caviar.analysis.reports import ReportColumns, best_of_each
-from caviar.errors import CaviarError, UsageError
+from caviar.errors import UsageError
 from caviar.messages import Floats, Ints
 from caviar.space import Space
 from caviar.trial import TrialState
 
 if TYPE_CHECKING:
+    from caviar.analysis.importance.record import Importance
     from caviar.analysis.result import Result
 
 MAX_TRIALS = 2_000
@@ -203,12 +204,9 @@ class Scene:
         ]
 
     @cached_property
-    def importance(self) -> Any:
+    def importance(self) -> Importance:
         """What `Result.importance` says; raises `CaviarError` where it can say nothing."""
-        find = getattr(self.result, "importance", None)
-        if find is None:
-            raise CaviarError("this version does not measure importance")
-        return find()
+        return self.result.importance()
 
 
 def _last_of_each(rows: ReportColumns) -> ReportColumns:

@@ -235,7 +235,14 @@ def measured():
     params = pd.DataFrame(
         {"importance": [0.1, 0.6], "low": [0.05, 0.5], "high": [0.2, 0.65]}, index=["width", "lr"]
     )
-    pairs = pd.DataFrame({"first": ["lr"], "second": ["<b>"], "importance": [0.25]})
+    pairs = pd.DataFrame(
+        {
+            "first": ["lr", "lr"],
+            "second": ["<b>", "width"],
+            "importance": [0.25, 0.3],
+            "verdict": ["matters", "cannot be told"],
+        }
+    )
     return SimpleNamespace(params=params, pairs=pairs)
 
 
