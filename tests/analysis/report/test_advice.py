@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from caviar.analysis.report.advice import advice
+from caviar.analysis.report.live import live_advice
 from caviar.analysis.report.outlook import space_code
-from caviar.messages import Decided, SweepEnded
+from caviar.messages import Checkpointed, Decided, RolledBack, SweepEnded
 from caviar.space import Choice, Float, Int, Space
 from tests.analysis.report.sweeps import DEGENERATE, all_equal, all_failed, another_metric, told, whole
 
@@ -164,3 +165,30 @@ def test_more_of_the_same_tells_time_and_chance():
     assert "one case of two" not in other.why
     grid = {"sampler": {"name": "grid"}}
     assert "Or train more of the same" not in given(curves([falling(t) for t in range(12)], more=grid).result())
+
+
+def live_run(*checkpoints, back_to=None, space=None, **declared):
+    story = told(trials=1, more={"panda": {"rules": []}}, **({"space": space} if space else {}), **declared)
+    story.sampled(0).started(0).curve(0, np.linspace(1, 0, 10))
+    for step in checkpoints:
+        story.tell(Checkpointed(story.tick(), 0, 1, step))
+    if back_to is not None:
+        story.tell(RolledBack(story.tick(), 0, 2, back_to, 10))
+    return given_live(story.result("finished"))
+
+
+def given_live(result):
+    return {each.what: each for each in live_advice(result)}
+
+
+def test_a_live_run_is_forked_where_it_has_something_left_to_train():
+    title = "Or try several ways on"
+    assert live_run(3, 6, max_step=10)[title].snippet == "caviar fork runs/digits --vary lr --at-step 6"
+    assert live_run(3, 10, max_step=None)[title].snippet == "caviar fork runs/digits --vary lr --at-step 10"
+    ended = live_run(5, 10, max_step=10)[title]
+    assert ended.snippet == "caviar fork runs/digits --vary lr --at-step 10 --max-step 20"
+    assert "takes a later one: here 20." in ended.why
+    back = live_run(3, 6, 9, back_to=6, max_step=10)[title]
+    assert back.snippet == "caviar fork runs/digits --vary lr --at-step 6"
+    assert title not in live_run(max_step=10)
+    assert title not in live_run(3, max_step=10, space=Space(lr=0.1))
