@@ -125,6 +125,8 @@ def within_noise(result: Result) -> list[Advice]:
             "that varies matters, or the metric cannot tell trials apart."
         )
         return [Advice("Check the metric", why)]
+    if result.declaration.get("origin") is not None or result.declaration.get("panda") is not None:
+        return []  # trials that began from a checkpoint cannot be trained alike again
     curves = [curve for curve in _best_curves(result) if len(curve[0]) >= LEAST_POINTS]
     if not curves:
         return []

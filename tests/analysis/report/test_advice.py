@@ -105,6 +105,8 @@ def test_a_best_that_may_be_luck_is_rechecked():
     assert found.snippet == "caviar recheck runs/digits --top 5 --seeds 3"
     apart = [falling(10.0 * trial, noise=0.001, seed=trial) for trial in range(12)]
     assert "Recheck the best over several seeds" not in given(curves(apart).result())
+    fork = curves(close, more={"origin": {"path": "runs/live", "trial": 0, "step": 3}})
+    assert "Recheck the best over several seeds" not in given(fork.result())
 
 
 def test_equal_values_are_no_ranking():
