@@ -9,7 +9,7 @@ import pytest
 
 from caviar.analysis.report.advice import advice
 from caviar.analysis.report.live import live_advice
-from caviar.analysis.report.outlook import space_code
+from caviar.analysis.report.outlook import _noise, space_code
 from caviar.messages import Checkpointed, Decided, RolledBack, SweepEnded
 from caviar.space import Choice, Float, Int, Space
 from tests.analysis.report.sweeps import DEGENERATE, all_equal, all_failed, another_metric, told, whole
@@ -91,6 +91,23 @@ def test_jitter_is_no_improvement():
     rng = np.random.default_rng(0)
     noisy = [0.1 * trial + rng.normal(0, 0.3, 20) for trial in range(8)]
     assert "Train longer" not in given(curves(noisy).result())
+
+
+@pytest.mark.parametrize("steps", [9, 20, 100])
+def test_a_smooth_curve_has_no_jitter(steps):
+    step = np.arange(1, steps + 1)
+    for curve in (1 / step, 0.99**step, (step / steps - 0.8) ** 2, np.sin(step / 4), 1e200 / step, np.zeros(steps)):
+        assert _noise(curve) == 0
+    found = given(curves([1 / step + (0.001 * trial) ** 2 for trial in range(12)], max_step=steps).result())
+    assert "Recheck the best over several seeds" not in found
+
+
+@pytest.mark.parametrize(("steps", "off"), [(20, 0.5), (100, 0.2)])
+def test_jitter_is_measured_on_a_trend(steps, off):
+    trend = 2 / np.arange(1, steps + 1)
+    found = [_noise(trend + np.random.default_rng(seed).normal(0, 0.3, steps)) for seed in range(101)]
+    assert np.median(found) == pytest.approx(0.3, rel=off)
+    assert np.count_nonzero(found) >= 90
 
 
 def test_trials_that_get_worse_early_are_trained_for_less():
