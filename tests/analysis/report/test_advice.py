@@ -10,8 +10,11 @@ import pytest
 from caviar.analysis.report.advice import advice
 from caviar.analysis.report.live import live_advice
 from caviar.analysis.report.outlook import _noise, space_code
+from caviar.analysis.result import Result
 from caviar.messages import Checkpointed, Decided, RolledBack, SweepEnded
 from caviar.space import Choice, Float, Int, Space
+from caviar.space.narrowed import Change, NarrowedSpace
+from caviar.space.narrowing import NO_FURTHER
 from tests.analysis.report.sweeps import DEGENERATE, all_equal, all_failed, another_metric, told, whole
 
 
@@ -96,7 +99,14 @@ def test_jitter_is_no_improvement():
 @pytest.mark.parametrize("steps", [9, 20, 100])
 def test_a_smooth_curve_has_no_jitter(steps):
     step = np.arange(1, steps + 1)
-    for curve in (1 / step, 0.99**step, (step / steps - 0.8) ** 2, np.sin(step / 4), 1e200 / step, np.zeros(steps)):
+    for curve in (
+        1 / step,
+        0.99**step,
+        (step / steps - 0.8) ** 2,
+        np.sin(step / 4),
+        1e200 / step,
+        np.zeros(steps),
+    ):
         assert _noise(curve) == 0
     found = given(curves([1 / step + (0.001 * trial) ** 2 for trial in range(12)], max_step=steps).result())
     assert "Recheck the best over several seeds" not in found
@@ -145,6 +155,43 @@ def test_the_range_is_widened_where_the_best_press_against_its_end():
     namespace = {"caviar": caviar}
     exec(zoomed.snippet, namespace)
     assert namespace["space"] == Space(dict(story.result().zoom().items()))
+
+
+def test_an_end_that_can_go_no_further_is_not_widened(monkeypatch):
+    import pandas as pd
+
+    rows = [("lr", "high", 1e-4, 1.0, 0.5, NO_FURTHER), ("layers", "low", 1, 4, 0.5, "try layers as far as 0")]
+    table = pd.DataFrame(rows, columns=["param", "end", "low", "high", "share", "suggestion"])
+    monkeypatch.setattr(Result, "edges", lambda self: table)
+    found = given(whole())
+    assert "Widen `layers`" in found
+    assert "lr" not in found["Widen `layers`"].why
+    monkeypatch.setattr(Result, "edges", lambda self: table[:1])
+    assert not [what for what in given(whole()) if what.startswith("Widen")]
+
+
+def test_a_space_that_stays_says_of_which_param_it_tells(monkeypatch):
+    def kept(why):
+        old = Float(0, 1)
+        change = Change(name="lr", kind="kept", old=old, new=old, why=why)
+        monkeypatch.setattr(Result, "zoom", lambda self: NarrowedSpace({"lr": old}, changes=(change,)))
+        return given(whole())["Do not narrow the space yet"].why
+
+    assert (
+        kept("the best 26 of 106 trials lie from 0 to 1") == "Of `lr`, the best 26 of 106 trials lie from 0 to 1."
+    )
+    assert kept("no clear sign that lr matters") == "No clear sign that lr matters."
+
+
+def test_where_no_param_varies_that_is_told():
+    story = told(space=Space(lr=0.1), max_step=9, more={"sampler": {"name": "random"}})
+    for trial in range(12):
+        story.trial(trial, [1.0] * 9, lr=0.1)
+    found = given(story.result())
+    assert found["Let a param vary"].why.startswith("No param varies in this space: all 12 trials trained")
+    assert "Check the metric" not in found
+    assert "zoom" not in "".join(each.why for each in found.values())
+    assert "differ by their seed alone" in found["Or train more of the same"].why
 
 
 def test_a_space_is_written_as_it_is():
