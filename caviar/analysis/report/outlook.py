@@ -106,7 +106,8 @@ def zoom(result: Result) -> list[Advice]:
 def _kept(change: Change) -> str:
     """Why a param stays as it is, with its name."""
     named = re.search(rf"(?<!\w){re.escape(change.name)}(?!\w)", change.why)
-    return f"{change.why[:1].upper()}{change.why[1:]}" if named else f"Of `{change.name}`, {change.why}"
+    of_it = change.why.startswith("the best ") and not named  # others are of the trials, whatever the param
+    return f"Of `{change.name}`, {change.why}" if of_it else f"{change.why[:1].upper()}{change.why[1:]}"
 
 
 def space_code(space: Space) -> str:

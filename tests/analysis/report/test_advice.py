@@ -180,6 +180,7 @@ def test_a_space_that_stays_says_of_which_param_it_tells(monkeypatch):
     assert (
         kept("the best 26 of 106 trials lie from 0 to 1") == "Of `lr`, the best 26 of 106 trials lie from 0 to 1."
     )
+    assert kept("30 of 30 trials are best alike") == "30 of 30 trials are best alike."
     assert kept("no clear sign that lr matters") == "No clear sign that lr matters."
 
 
