@@ -40,8 +40,8 @@ class Evidence:
     A trial that diverged, or that has no finite loss, scores 1 and has the loss ``inf``; so does one that failed
     by its own fault before it reported the metric, as others with such params would. One that its scheduler
     spared counts as stopped where it was spared, or at the last level beyond it where it does better than half of
-    the trials that were kept. Other trials without a report of the metric are left out, and so are those whose params
-    were changed on their way: how they did says nothing about the params that they began with.
+    the trials that were kept. Other trials without a report of the metric are left out, and so are those whose
+    params were changed on their way: how they did says nothing about the params that they began with.
     """
 
     trial: Ints
