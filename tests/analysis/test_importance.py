@@ -13,7 +13,7 @@ import pytest
 
 import caviar
 from caviar.errors import CaviarError, UsageError
-from caviar.messages import TrialSampled
+from caviar.messages import StageOpened, TrialSampled
 
 Story = Any
 """A story as tests/analysis/conftest.py tells it."""
@@ -230,7 +230,7 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     refused(story(), "reported 'loss' so far: 0; to tell which params mattered takes 10")
     refused(sweep(story, valley, 9), "so far: 9;")
     refused(sweep(story, lambda _: 1.0, 20), "all 20 trials did equally well")
-    refused(sweep(story, lambda _: math.nan, 20), "all 20 trials did equally well")
+    refused(sweep(story, lambda _: math.nan, 20), "all 20 trials failed, or diverged")
     told = story(max_step=1)
     for trial in range(20):
         told.trial(trial, [float(trial)], lr=0.1, momentum=0.9, optimizer="sgd", layers=1, epsilon=1e-8)
@@ -238,7 +238,21 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     failed = story()
     for trial in range(20):
         failed.sampled(trial).started(trial).ended(trial, "failed", reason="exception")
-    refused(failed, "so far: 0;")
+    refused(failed, "no param varied in these 20 trials")
+    alike = story()
+    for trial in range(20):
+        alike.trial(trial, [1.0], lr=0.1, momentum=0.9, optimizer="sgd", layers=1, epsilon=1e-8)
+    refused(alike, "no param varied in these 20 trials")
+    told = sweep(story, valley, 12)
+    told.tell(StageOpened(told.tick(), 1, SPACE.to_dict()))
+    for trial in range(12, 17):
+        told.trial(trial, [1.0], **SPACE.sample(np.random.default_rng(trial)))
+    refused(told, r"in stage 1: 5; .* takes 10; stage 0 has enough: --stage 0$", stage=1)
+    told = sweep(story, valley, 6)
+    told.tell(StageOpened(told.tick(), 1, SPACE.to_dict()))
+    for trial in range(6, 12):
+        told.trial(trial, [1.0], **SPACE.sample(np.random.default_rng(trial)))
+    refused(told, "takes 10, and no stage has so many")
     with pytest.raises(UsageError, match=r"method='forest'.*'anova' or 'ped-anova' or 'fanova'"):
         sweep(story, valley, 20).result().importance(method="forest")  # type: ignore[arg-type]
 
