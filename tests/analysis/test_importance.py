@@ -13,7 +13,7 @@ import pytest
 
 import caviar
 from caviar.errors import CaviarError, UsageError
-from caviar.messages import StageOpened, TrialSampled
+from caviar.messages import TrialSampled
 
 Story = Any
 """A story as tests/analysis/conftest.py tells it."""
@@ -243,16 +243,16 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     for trial in range(20):
         alike.trial(trial, [1.0], lr=0.1, momentum=0.9, optimizer="sgd", layers=1, epsilon=1e-8)
     refused(alike, "no param varied in these 20 trials")
-    told = sweep(story, valley, 12)
-    told.tell(StageOpened(told.tick(), 1, SPACE.to_dict()))
-    for trial in range(12, 17):
-        told.trial(trial, [1.0], **SPACE.sample(np.random.default_rng(trial)))
-    refused(told, r"in stage 1: 5; .* takes 10; stage 0 has enough: --stage 0$", stage=1)
-    told = sweep(story, valley, 6)
-    told.tell(StageOpened(told.tick(), 1, SPACE.to_dict()))
-    for trial in range(6, 12):
-        told.trial(trial, [1.0], **SPACE.sample(np.random.default_rng(trial)))
-    refused(told, "takes 10, and no stage has so many")
+
+    def later(told: Story, first: int, count: int) -> Story:
+        for trial in range(first, first + count):
+            told.tell(TrialSampled(told.tick(), trial, 2, SPACE.sample(np.random.default_rng(trial)), trial))
+            told.started(trial).curve(trial, [1.0]).ended(trial, "completed")
+        return told
+
+    told = later(sweep(story, valley, 12), 12, 5)
+    refused(told, r"in stage 2: 5; .* takes 10; stage 1 has enough: --stage 1$", stage=2)
+    refused(later(sweep(story, valley, 6), 6, 6), "takes 10, and no stage has so many")
     with pytest.raises(UsageError, match=r"method='forest'.*'anova' or 'ped-anova' or 'fanova'"):
         sweep(story, valley, 20).result().importance(method="forest")  # type: ignore[arg-type]
 
