@@ -10,8 +10,8 @@ from caviar.analysis.trials import TrialColumns
 from caviar.messages import BY_HAND, Ints
 from caviar.trial import TrialState
 
-NOT_EARLY_STOPPING = (BY_HAND, "time_budget")
-"""Reasons for a stop that say nothing about the trial."""
+NOT_EARLY_STOPPING = (BY_HAND, "time_budget", "diverged")
+"""Reasons for a stop that are no scheduler's; a trial that diverged had come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Savings:
 def savings(trials: TrialColumns, steps: Ints, max_step: int | None) -> Savings:
     """What early stopping saved; ``steps`` holds the last step of each trial's main line.
 
-    Trials stopped by hand or by the time budget count with the steps that they trained, and so do those that
-    run, failed or completed. Without ``max_step`` nobody knows what was saved: 0.
+    Trials stopped by hand or by the time budget, or that diverged, count with the steps that they trained, and so
+    do those that run, failed or completed. Without ``max_step`` nobody knows what was saved: 0.
     """
     counts = np.array([why not in NOT_EARLY_STOPPING for why in trials.reason], bool)
     stopped = (trials.status == TrialState.STOPPED.value) & counts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from caviar.errors import CaviarError
+from caviar.analysis import by_hand
 from caviar.space.narrowing import MARGIN, Narrowing, Tried, narrow
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ def tried(result: Result) -> Tried:
     """The trials by which a sweep is zoomed. Raises `CaviarError` where none has a finite metric."""
     known = result.evidence
     if not np.isfinite(known.loss).any():
-        raise CaviarError(
-            f"{result.path}: no trial has reported a finite {result.metric!r}, so there is no best to go by"
+        others = "other " if by_hand.left_out(result) else ""
+        raise by_hand.too_little(
+            result, f"no {others}trial has reported a finite {result.metric!r}, so there is no best to go by"
         )
     score = np.where(np.isfinite(known.loss), known.score, np.inf)
     return Tried(params=known.params, score=score, stage=known.stage)

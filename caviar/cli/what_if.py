@@ -12,10 +12,12 @@ from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.scheduler_text import parse_scheduler, scheduler_text
 from caviar.cli.table import print_json, print_rows
+from caviar.errors import UsageError
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
     from caviar.analysis.what_if import Cost, WhatIf
+    from caviar.schedulers import Scheduler
 
 USUAL = ("asha", "hyperband", "median_stop", "run_all")
 """What is compared where nothing is asked for: all that need no argument."""
@@ -40,17 +42,32 @@ def what_if(folder: str, texts: Sequence[str], workers: int | None, as_json: boo
 
     The curves are replayed in virtual time, at the pace of the record. How trials that were stopped would have
     gone on nobody knows: where that matters, the table says so, and costs are a range."""
-    schedulers = [parse_scheduler(text) for text in texts or USUAL]
     from caviar.analysis.result import load
     from caviar.analysis.what_if import what_if as replay
 
+    schedulers = [parse_scheduler(text) for text in texts or USUAL]
     result = load(folder)
+    if not texts:
+        schedulers = _possible(schedulers, result.declaration.get("max_step"))
     found = replay(result, schedulers, workers=workers)
     if as_json:
         for row in (_recorded_json(result, found[0]), *map(_json, found)):
             print_json(row)
         return
     _print(result, found)
+
+
+def _possible(schedulers: Sequence[Scheduler], max_step: int | None) -> list[Scheduler]:
+    """Those that can serve the sweep; a line on standard error for each that cannot."""
+    possible = []
+    for scheduler in schedulers:
+        try:
+            scheduler.begin(max_step=max_step)
+        except UsageError as error:
+            click.echo(f"without {scheduler_text(scheduler.to_dict())}: {error}", err=True)
+        else:
+            possible.append(scheduler)
+    return possible
 
 
 # --- for people ----------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     refused(story(), "reported 'loss' so far: 0; to tell which params mattered takes 10")
     refused(sweep(story, valley, 9), "so far: 9;")
     refused(sweep(story, lambda _: 1.0, 20), "all 20 trials did equally well")
-    refused(sweep(story, lambda _: math.nan, 20), "all 20 trials did equally well")
+    refused(sweep(story, lambda _: math.nan, 20), "all 20 trials failed, or diverged")
     told = story(max_step=1)
     for trial in range(20):
         told.trial(trial, [float(trial)], lr=0.1, momentum=0.9, optimizer="sgd", layers=1, epsilon=1e-8)
@@ -238,7 +238,21 @@ def test_one_line_where_nothing_can_be_said(story: Tell) -> None:
     failed = story()
     for trial in range(20):
         failed.sampled(trial).started(trial).ended(trial, "failed", reason="exception")
-    refused(failed, "so far: 0;")
+    refused(failed, "no param varied in these 20 trials")
+    alike = story()
+    for trial in range(20):
+        alike.trial(trial, [1.0], lr=0.1, momentum=0.9, optimizer="sgd", layers=1, epsilon=1e-8)
+    refused(alike, "no param varied in these 20 trials")
+
+    def later(told: Story, first: int, count: int) -> Story:
+        for trial in range(first, first + count):
+            told.tell(TrialSampled(told.tick(), trial, 2, SPACE.sample(np.random.default_rng(trial)), trial))
+            told.started(trial).curve(trial, [1.0]).ended(trial, "completed")
+        return told
+
+    told = later(sweep(story, valley, 12), 12, 5)
+    refused(told, r"in stage 2: 5; .* takes 10; stage 1 has enough: --stage 1$", stage=2)
+    refused(later(sweep(story, valley, 6), 6, 6), "takes 10, and no stage has so many")
     with pytest.raises(UsageError, match=r"method='forest'.*'anova' or 'ped-anova' or 'fanova'"):
         sweep(story, valley, 20).result().importance(method="forest")  # type: ignore[arg-type]
 

@@ -278,6 +278,9 @@ def test_savings_count_what_stopped_trials_lacked(story):
     saved = told.result().savings()
     assert (saved.steps, saved.steps_without, saved.trials_stopped) == (16, 24, 1)
     assert saved.fraction == pytest.approx(1 / 3)
+    told.sampled(4).started(4).curve(4, [1.0, math.nan]).ended(4, "stopped", reason="diverged")
+    saved = told.result().savings()
+    assert (saved.steps, saved.steps_without, saved.trials_stopped) == (18, 26, 1)
     assert story(max_step=None).trial(0, [1.0], "stopped").result().savings().fraction == 0.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caviar.errors import CaviarError
-from caviar.messages import StageOpened
+from caviar.messages import Adjusted, StageOpened
 from caviar.space import Float, Space
 from caviar.space.narrowed import NarrowedSpace
 from tests.analysis.conftest import SPACE, Story
@@ -99,3 +99,23 @@ def test_equal_values_and_diverged_trials_change_nothing(story):
     for trial in range(40):
         equal.trial(trial, [1.0], **SPACE.sample(rng))
     assert equal.result().zoom() == SPACE
+
+
+def test_where_all_params_were_changed_by_hand_that_is_said(story):
+    told = story()
+    for trial in range(3):
+        told.trial(trial, [1.0], "running")
+        told.tell(Adjusted(told.tick(), trial, 1, 1, old={"lr": 0.1}, new={"lr": 0.2}))
+    result = told.result("running")
+    with pytest.raises(
+        CaviarError, match=r"no other trial has reported .*the params of 3 trials were changed by hand"
+    ):
+        result.zoom()
+    with pytest.raises(CaviarError, match=r"so far: 0; .*takes 10; the params of 3 trials were changed by hand"):
+        result.importance()
+    result.declaration["panda"] = {}
+    for asked in (result.zoom, result.importance):
+        with pytest.raises(
+            CaviarError, match=r"its params were changed by hand, .*; caviar fork runs.digits --vary"
+        ):
+            asked()

@@ -44,6 +44,30 @@ def test_without_a_scheduler_the_usual_ones(invoke: Any, finished: Any) -> None:
     assert [line[0].partition(":")[0] for line in lines[2:6]] == ["asha", "hyperband", "median_stop", "run_all"]
 
 
+def test_of_the_usual_ones_those_that_cannot_be_are_left_out(invoke: Any, write: Any, tmp_path: Any) -> None:
+    text = """
+import caviar
+
+
+def train(trial):
+    for step in range(1, 4):
+        trial.report(loss=trial.params["x"] / step)
+
+
+sweep = caviar.Sweep(train, caviar.Space(x=caviar.Float(0, 1)), metric="loss", trials=6)
+"""
+    folder = tmp_path / "endless"
+    assert invoke("run", write(text, "endless.py"), "--executor", "inline", "--out", folder).exit_code == 0
+    result = invoke("what-if", folder)
+    assert result.exit_code == 0, result.output
+    assert "run_all" in result.stdout
+    assert "hyperband" not in result.stdout
+    [line] = result.stderr.splitlines()
+    assert line.startswith("without hyperband")
+    assert "needs a max_step" in line
+    assert invoke("what-if", folder, "--scheduler", "hyperband").exit_code == 2
+
+
 def test_json(invoke: Any, finished: Any) -> None:
     result = invoke("what-if", finished, "--scheduler", "run_all", "--json")
     record, other = (json.loads(line) for line in result.stdout.splitlines())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from scipy.stats import rankdata
 
+from caviar.analysis import by_hand
 from caviar.analysis.importance.anova import Effects, Pair, one_by_one, pairs_of
 from caviar.analysis.importance.columns import MIN_TRIALS, Column, columns_of
 from caviar.analysis.importance.record import LITTLE, NEGLIGIBLE, Importance, Method
@@ -47,12 +48,20 @@ def importance(result: Result, stage: int | None, *, method: Method, seed: int) 
     return _of_stage(result, evidence, asked[0], method=method, seed=seed, later=later)
 
 
-def _check_enough(result: Result, count: int, where: str) -> None:
+def _check_enough(result: Result, count: int, where: str, others: str = "") -> None:
     if count < MIN_TRIALS:
-        raise CaviarError(
-            f"{result.path}: trials that have reported {result.metric!r} {where}: {count}; to tell which params "
-            f"mattered takes {MIN_TRIALS}"
+        raise by_hand.too_little(
+            result,
+            f"trials that have reported {result.metric!r} {where}: {count}; to tell which params mattered takes "
+            f"{MIN_TRIALS}{others}",
         )
+
+
+def _others(enough: list[int]) -> str:
+    """Where to look instead of a stage with too few trials."""
+    if not enough:
+        return ", and no stage has so many"
+    return f"; {_listed(enough)} {'have' if len(enough) > 1 else 'has'} enough: --stage {enough[0]}"
 
 
 def _listed(stages: list[int]) -> str:
@@ -62,15 +71,22 @@ def _listed(stages: list[int]) -> str:
 def _of_stage(
     result: Result, evidence: Evidence, stage: int, *, method: Method, seed: int, later: Importance | None = None
 ) -> Importance:
+    stages, counts = np.unique(evidence.stage, return_counts=True)
+    others = _others(stages[counts >= MIN_TRIALS].tolist()) if len(stages) > 1 else ""
     evidence = evidence.take(np.flatnonzero(evidence.stage == stage))
     count = len(evidence)
-    _check_enough(result, count, f"in stage {stage}")
-    score = rankdata(np.round(evidence.score, 12)) / count
-    if score.min() == score.max():
-        raise CaviarError(f"{result.path}: all {count} trials did equally well, so no param mattered")
+    _check_enough(result, count, f"in stage {stage}", others)
     columns = columns_of(evidence.params, result.params)
     if not columns:
         raise CaviarError(f"{result.path}: no param varied in these {count} trials, so none can have mattered")
+    if not np.isfinite(evidence.loss).any():
+        raise CaviarError(
+            f"{result.path}: all {count} trials failed, or diverged (no finite {result.metric!r}), so all did "
+            "equally badly and no param mattered"
+        )
+    score = rankdata(np.round(evidence.score, 12)) / count
+    if score.min() == score.max():
+        raise CaviarError(f"{result.path}: all {count} trials did equally well, so no param mattered")
     rng = np.random.default_rng(seed)
     method = "anova" if method == "auto" else method
     columns, score = _limited(columns, score, MOST_TRIALS[method], rng)
