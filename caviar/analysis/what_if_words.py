@@ -18,10 +18,10 @@ def in_words(found: WhatIf) -> str:
     told += f" (the record has {found.recorded.steps:,})"
     if not found.top:
         return f"{told}; no trial has a finite value"
-    kept = {True: "is kept", False: "is lost", None: "may be kept or not"}[found.best_kept]
+    kept = {True: "is kept", False: "is not", None: "may be"}[found.best_kept]
     fewest, most = found.top_kept
     top = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    told += f"; the best trial {kept}, and so are {top} of the best {found.top}; regret {found.regret:.4g}"
+    told += f"; of the best {found.top} trials {top} are kept, and the best one {kept}; regret {found.regret:.4g}"
     if not found.beyond:
         return told
     trials = "1 trial" if found.beyond == 1 else f"{found.beyond:,} trials"

@@ -119,8 +119,8 @@ def test_in_short_only_what_is_not_as_usual_is_shown() -> None:
 def test_one_answer_is_told_in_words(finished: Any) -> None:
     result = caviar.load(finished)
     assert str(result.what_if(caviar.Asha())) == (
-        f"{caviar.Asha()!r}: 14 steps of the 17 that it takes to stop no trial (the record has 15); the best "
-        "trial is kept, and so are 4 of the best 5; regret 0"
+        f"{caviar.Asha()!r}: 14 steps of the 17 that it takes to stop no trial (the record has 15); of the "
+        "best 5 trials 4 are kept, and the best one is kept; regret 0"
     )
     assert repr(result.what_if(caviar.RunAll())).splitlines()[1].startswith("1 trial would have trained past ")
 
