@@ -337,14 +337,18 @@ def beyond(trial: caviar.Trial) -> None:
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By hand, as a sweep by itself never leaves the space that was declared."""
     path = tmp_path_factory.mktemp("staged") / "then"
-    sweep(beyond, trials=180, stages=3, scheduler=caviar.RunAll()).run(path, caviar.Inline())
+    declared = sweep(beyond, trials=60, scheduler=caviar.RunAll())
+    result = declared.run(path, caviar.Inline())
+    for _ in range(2):
+        result = declared.extend(path, caviar.Inline(), trials=60, space=result.zoom())
     assert caviar.load(path).best.params["lr"] > 1
     return path
 
 
 def test_what_a_wider_stage_found_is_trained_again(staged: Path, caplog: pytest.LogCaptureFixture) -> None:
-    declared, result = sweep(beyond, trials=180, stages=3, scheduler=caviar.RunAll()), caviar.load(staged)
+    declared, result = sweep(beyond, trials=60, scheduler=caviar.RunAll()), caviar.load(staged)
     found = declared.recheck(staged, caviar.Inline(), top=3, out=staged.with_name("again"))
     assert not [record for record in caplog.records if "left out" in record.getMessage()]
     assert [one.trial for one in found.settings] == result.top(3).index.tolist()

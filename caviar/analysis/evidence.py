@@ -39,9 +39,9 @@ class Evidence:
 
     A trial that diverged, or that has no finite loss, scores 1 and has the loss ``inf``; so does one that failed
     by its own fault before it reported the metric, as others with such params would. One that its scheduler
-    spared counts as stopped where it was spared, unless it came to an end that is no worse than that of the worst
-    trial which was kept. Other trials without a report of the metric are left out, and so are those whose params
-    were changed on their way: how they did says nothing about the params that they began with.
+    spared counts as stopped where it was spared, or at the last level beyond it where it does better than half of
+    the trials that were kept. Other trials without a report of the metric are left out, and so are those whose
+    params were changed on their way: how they did says nothing about the params that they began with.
     """
 
     trial: Ints
@@ -208,7 +208,6 @@ def _scored(
     for place, here in enumerate(values):
         own[~np.isnan(here)] = place
     spared = spared_at >= 0
-    farthest = own.copy()
     steps = np.array([level for level in levels if level is not None], np.int64)
     own[spared] = np.minimum(own, np.searchsorted(steps, spared_at, side="right") - 1)[spared]
     own[worst] = len(levels) - 1
@@ -225,12 +224,12 @@ def _scored(
         count_here = int(peers.sum()) + silent
         score[mine] = share * rank[mine] / count_here
         loss[mine] = here[mine]
-        if place == len(levels) - 1:
-            kept = np.sort(here[peers & ~worst])
-            good = spared & (farthest == place) & ~worst
-            good[good] = here[good] <= (kept[-1] if len(kept) else -np.inf)
-            score[good] = share * (np.searchsorted(kept, here[good]) + 1) / (count_here + 1)
-            loss[good], own[good] = here[good], place
+        kept = np.sort(here[peers & ~worst])
+        beyond = spared & ~worst & (own < place) & ~np.isnan(here)
+        if len(kept) and beyond.any():
+            beyond[beyond] = here[beyond] <= np.median(kept)
+            score[beyond] = share * (np.searchsorted(kept, here[beyond]) + 1) / (count_here + 1)
+            loss[beyond], own[beyond] = here[beyond], place
         share *= 1 - (mine & (stopped | spared)).sum() / count_here
     score[worst], loss[worst] = 1.0, np.inf
     return score, loss, own

@@ -23,7 +23,9 @@ def report(folder: str, out: Path | None, title: str | None, show: bool) -> None
     from caviar.errors import UsageError
 
     if out is not None and out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; name a file, as in --out {out / 'report.html'}")
+        own = (out / "sweep.json").exists()  # nothing but the sweep's own files is written into it
+        better = beside(out) if own else out / "report.html"
+        raise UsageError(f"--out {out}: is a {'sweep ' * own}folder; name a file, as in --out {better}")
     result = load(folder)
     page = result.report(beside(result.path) if out is None else out, title=title)
     click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB, {_said(result.status)}")

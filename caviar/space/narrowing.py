@@ -31,6 +31,9 @@ SIGNIFICANT = 0.05
 MARGIN = 0.15
 """At least so much of a new range is added at either end."""
 
+NO_FURTHER = "it can go no further"
+"""What is suggested of an end that its scale does not let out."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -184,7 +187,7 @@ class Narrowing:
                 (ends.past_high, "high", ends.near_high, parameter.high, new.high),
             ):
                 if past:
-                    to = f"try {name} as far as {number(bound)}" if bound != old_bound else "it can go no further"
+                    to = f"try {name} as far as {number(bound)}" if bound != old_bound else NO_FURTHER
                     found.append(Edge(name, end, parameter.low, parameter.high, share, to))
         return found
 

@@ -106,7 +106,7 @@ def test_a_spared_trial_counts_where_it_was_spared_unless_it_proves_good(story: 
     told = story(max_step=3)
     stopped(told, 0, 1, 6.0)
     completed(told, 1, [2.0, 1.0, 0.5], rungs=(1,))
-    completed(told, 2, [3.0, 1.0, 0.6], rungs=(1,))
+    completed(told, 2, [3.0, 1.0, 4.5], rungs=(1,))  # the first to arrive goes on, however bad
     for trial, values in ((3, [5.0, 4.0, 0.1]), (4, [5.5, 4.0, 4.0])):
         told.sampled(trial).started(trial)
         told.curve(trial, values)

@@ -61,3 +61,11 @@ def test_where_it_lies_without_out():
     assert beside(Path("runs/v1.5")) == Path("runs/v1.5.html")
     assert beside(Path()) == Path.cwd().with_name(f"{Path.cwd().name}.html")
     assert beside("s3://bucket/sweeps/digits/") == Path("digits.html")
+
+
+def test_out_is_a_file_beside_the_sweep(folder):
+    found = run(folder, "--out", folder)
+    assert found.exit_code != 0
+    assert f"is a sweep folder; name a file, as in --out {folder.with_name('sweep.html')}" in found.output
+    found = run(folder, "--out", folder.parent)
+    assert f"is a folder; name a file, as in --out {folder.parent / 'report.html'}" in found.output

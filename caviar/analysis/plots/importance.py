@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caviar.analysis.plots.look import BEST, INK, MAIN, empty, figure, plain
+from caviar.analysis.plots.look import BEST, INK, MAIN, count, empty, figure, plain
 from caviar.analysis.plots.scene import Scene
 from caviar.errors import CaviarError
 
@@ -29,7 +29,7 @@ def importance(scene: Scene) -> Figure:
     try:
         found = scene.importance
     except CaviarError as error:
-        return empty(TITLE, str(error))
+        return empty(TITLE, str(error).removeprefix(f"{scene.result.path}: "))
     params = found.params.sort_values("importance", ascending=False)
     params = params[np.isfinite(params["importance"].to_numpy(np.float64))]
     if not len(params):
@@ -71,6 +71,8 @@ def importance(scene: Scene) -> Figure:
     caption = [
         "How much of the difference between trials each param explains, with the range that is likely for it."
     ]
+    several = f" of stage {found.stage}" if len(np.unique(scene.outcomes.stage)) > 1 else ""
+    caption.append(f"Told from {count(found.trials, 'trial')}{several}.")
     if len(pairs):
         caption.append("Together: what two params explain only in combination.")
     if len(params) > MAX_BARS:

@@ -19,6 +19,9 @@ MAX_AXES = 14
 
 TITLE = "Parallel coordinates"
 
+PLAIN = {"tickformat": ".8~g"}
+"""Of ticks that plotly chooses: its own powers of ten are markup, which these axes show as it is written."""
+
 
 def parallel(scene: Scene, *, limit: int | None) -> Figure:
     """See `Plots.parallel`."""
@@ -82,6 +85,8 @@ def _dimension(axis: ParamAxis, places: Floats) -> dict[str, Any]:
     if ticks is not None:
         # unlike everywhere else, plotly takes these as they are
         found |= {"tickvals": ticks[0], "ticktext": [html.unescape(label) for label in ticks[1]]}
+    else:
+        found |= PLAIN
     return found | {"values": slim(places)}
 
 
@@ -96,7 +101,7 @@ def _metric(name: str, y: MetricAxis, values: Floats) -> dict[str, Any]:
         "range": [low - margin, high + margin],
     }
     ticks = y.ticks()
-    return found | ({} if ticks is None else {"tickvals": ticks[0], "ticktext": ticks[1]})
+    return found | (PLAIN if ticks is None else {"tickvals": ticks[0], "ticktext": ticks[1]})
 
 
 def _even(low: float, high: float) -> tuple[list[float], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from caviar.analysis.report.markup import Html, code, join, number, paragraph, p
 from caviar.analysis.report.section import Section
 from caviar.analysis.report.trouble import TROUBLE, folder
 from caviar.errors import CaviarError
-from caviar.space import Float, Int
+from caviar.space import Constant, Float, Int
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
@@ -105,11 +106,29 @@ def live_advice(result: Result) -> list[Advice]:
     elif result.status != "running" and len(result._main_line):
         why = "It trains again, with every change at its step."
         found.append(Advice("Repeat it", why, f"caviar replay {where} --out {where}-again"))
-    kept = result._events.step[result._events.rows("checkpointed")]
-    if len(kept):
-        why = f"Several trials go on from its checkpoint at step {int(kept[-1]):,}, each with values of its own."
-        found.append(Advice("Or try several ways on", why, f"caviar fork {where} --at-step {int(kept[-1])}"))
-    return found
+    return [*found, *_fork(result)]
+
+
+def _fork(result: Result) -> list[Advice]:
+    """Several ways on from the newest checkpoint that no roll-back went behind: older ones may be gone."""
+    events = result._events
+    step = 0
+    for row in events.rows("checkpointed", "rolled_back").tolist():
+        rolled_back = events.kinds[events.code[row]] == "rolled_back"
+        step = min(step, int(events.step[row])) if rolled_back else int(events.step[row])
+    exists = result.params_of(TRIAL) if len(result._trials) else {}
+    vary = next(
+        (name for name, each in result.space.items() if name in exists and not isinstance(each, Constant)), ""
+    )
+    if not step or not vary:
+        return []
+    command = f"caviar fork {folder(result)} --vary {shlex.quote(vary)} --at-step {step}"
+    why = f"Several trials go on from its checkpoint at step {step:,}, each with a `{vary}` of its own."
+    limit = result.declaration.get("max_step")
+    if limit is not None and step >= limit:
+        why += f" That is its last step, so it takes a later one: here {2 * step:,}."
+        command += f" --max-step {2 * step}"
+    return [Advice("Or try several ways on", why, command)]
 
 
 def _stands(result: Result, held: Course | None) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from keyword import iskeyword
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from caviar.analysis.report.trouble import folder
 from caviar.analysis.trials import NO_TIME
 from caviar.messages import Floats, Ints
 from caviar.space import Constant, Parameter, Space
-from caviar.space.narrowed import shown
+from caviar.space.narrowed import Change, shown
+from caviar.space.narrowing import NO_FURTHER
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
@@ -27,7 +29,14 @@ MOST_NAMED = 6
 """So many changes of a space are told in a sentence."""
 
 LEAST_POINTS = 8
-"""A curve of fewer reports tells nothing of its noise."""
+"""A curve of fewer reports tells nothing of how it goes on."""
+
+LEAST_TAIL = 10
+"""The second half of a curve tells of its noise from so many reports on."""
+
+ALTERNATING = -0.2
+"""Above this autocorrelation second differences are not those of noise: eight of these have -0.53, give or take
+0.2."""
 
 
 def longer(result: Result) -> list[Advice]:
@@ -62,6 +71,7 @@ def longer(result: Result) -> list[Advice]:
 def edges(result: Result) -> list[Advice]:
     """Whether the best trials press against an end of a range."""
     found = result.edges()
+    found = found[found["suggestion"] != NO_FURTHER]
     if not len(found):
         return []
     said = []
@@ -81,10 +91,8 @@ def zoom(result: Result) -> list[Advice]:
     space = result.zoom()
     changed = [change for change in space.changes if change.kind != "kept"]
     if not changed:
-        told = list(dict.fromkeys(change.why for change in space.changes if not isinstance(change.old, Constant)))
-        if not told:
-            return []
-        return [Advice("Do not narrow the space yet", f"{told[0][:1].upper()}{told[0][1:]}.")]
+        varying = [change for change in space.changes if not isinstance(change.old, Constant)]
+        return [Advice("Do not narrow the space yet", f"{_kept(varying[0])}.")] if varying else []
     said = [
         f"`{change.name}` ({shown(change.old)}) becomes {'nothing' if change.new is None else shown(change.new)}"
         for change in changed[:MOST_NAMED]
@@ -93,6 +101,12 @@ def zoom(result: Result) -> list[Advice]:
     share = f"{space.share:.0%}" if space.share >= 0.01 else f"{space.share:.1g} times the volume"
     why = f"Around the best trials lies {share} of the space. In it {', '.join(said)}{more}."
     return [Advice("Zoom in", why, space_code(space), f"caviar zoom {folder(result)} --run")]
+
+
+def _kept(change: Change) -> str:
+    """Why a param stays as it is, with its name."""
+    named = re.search(rf"(?<!\w){re.escape(change.name)}(?!\w)", change.why)
+    return f"{change.why[:1].upper()}{change.why[1:]}" if named else f"Of `{change.name}`, {change.why}"
 
 
 def space_code(space: Space) -> str:
@@ -119,12 +133,20 @@ def within_noise(result: Result) -> list[Advice]:
         why = "One trial has a value, so there is nothing to compare it with."
         return [Advice("Train more trials", why, f"caviar extend {folder(result)} --trials 20")]
     values = result._best_of_each.value
+    if not result.space.varying and values.min() == values.max():
+        why = (
+            f"No param varies in this space: all {len(values):,} trials trained with the same params, and came to "
+            f"the same best value, {number(float(values[0]))}."
+        )
+        return [Advice("Let a param vary", why)]
     if len(values) > 2 and values.min() == values.max():
         why = (
             f"All {len(values):,} trials have the same best value, {number(float(values[0]))}: either nothing "
             "that varies matters, or the metric cannot tell trials apart."
         )
         return [Advice("Check the metric", why)]
+    if result.declaration.get("origin") is not None or result.declaration.get("panda") is not None:
+        return []  # trials that began from a checkpoint cannot be trained alike again
     curves = [curve for curve in _best_curves(result) if len(curve[0]) >= LEAST_POINTS]
     if not curves:
         return []
@@ -178,7 +200,9 @@ def more_trials(result: Result) -> list[Advice]:
     sampler = (result.declaration.get("sampler") or {}).get("name")
     if sampler == "grid":
         return []
-    if sampler == "random" and not result.declaration.get("first") and trials.stage.min() == trials.stage.max():
+    if not result.space.varying:
+        why += " No param varies, so they would differ by their seed alone."
+    elif sampler == "random" and not result.declaration.get("first") and trials.stage.min() == trials.stage.max():
         why += (
             " Drawn from the same space, they would hold the best of all in about one case of two, and a tenth "
             "as many in one of eleven. A space that is zoomed into does better where the good trials lie together."
@@ -206,10 +230,16 @@ def _late_gain(steps: Ints, loss: Floats, limit: int) -> float:
 
 def _noise(loss: Floats) -> float:
     """The standard deviation of what a curve jitters by in its second half, from second differences, which a trend
-    hardly touches; by their median, which one jump does not touch."""
+    hardly touches; by their median, which one jump does not touch. 0 where the half is short, or where these
+    do not change sign as those of noise do: then it is the curve itself that bends."""
     tail = loss[len(loss) // 2 :]
-    bends = np.abs(np.diff(tail, 2)) if len(tail) >= 4 else np.zeros(1)
-    return float(np.median(bends) / 0.6745 / math.sqrt(6))
+    if len(tail) < LEAST_TAIL:
+        return 0.0
+    scale = float(np.abs(tail).max()) or 1.0  # squares of huge values would overflow
+    bends = np.diff(tail / scale, 2)
+    if np.dot(bends[1:], bends[:-1]) >= ALTERNATING * np.dot(bends, bends):
+        return 0.0
+    return float(np.median(np.abs(bends)) / 0.6745 / math.sqrt(6) * scale)
 
 
 def _at_once(result: Result) -> int:

@@ -14,6 +14,7 @@ from caviar.analysis.result import Result
 from caviar.errors import CaviarError, UsageError
 from caviar.messages import Decided, TrialSampled
 from caviar.space import Choice, Float, Int, Space
+from tests.analysis.report.sweeps import whole
 
 
 def tried(story, **declared):
@@ -112,6 +113,15 @@ def test_a_line_goes_through_every_param_and_the_best_is_drawn_last(story):
     assert np.asarray(beta2.values) == pytest.approx([absent, 1, 3, absent])
     assert beta2.range[0] < absent < 1
     assert np.asarray(trace.dimensions[5].values).tolist() == [4.0, 2.5, 1.0, 0.5]
+
+
+def test_ticks_that_plotly_chooses_on_parallel_axes_are_without_markup(story):
+    told = story(space=Space(x=Float(-1e22, 1e22)), metric="loss")
+    for trial, x in enumerate([-1e22, 0.0, 5e21, 1e22]):
+        told.trial(trial, [-x], x=x)
+    for dimension in told.result().plot.parallel().data[0].dimensions:
+        assert dimension.tickformat == ".8~g"
+        assert dimension.ticktext is None
 
 
 def test_labels_of_parallel_axes_are_as_they_are(story):
@@ -243,7 +253,7 @@ def measured():
             "verdict": ["matters", "cannot be told"],
         }
     )
-    return SimpleNamespace(params=params, pairs=pairs)
+    return SimpleNamespace(params=params, pairs=pairs, trials=1200, stage=0)
 
 
 def test_importance_has_a_bar_a_param_with_its_range_and_the_pairs(story, monkeypatch):
@@ -256,6 +266,12 @@ def test_importance_has_a_bar_a_param_with_its_range_and_the_pairs(story, monkey
     assert np.asarray(alone.error_x.arrayminus) == pytest.approx([0.1, 0.05])
     assert together.y == ("lr and &lt;b&gt;",)
     assert figure.layout.yaxis.categoryarray[-1] == "lr"  # on top
+    assert "Told from 1,200 trials." in figure.layout.meta["caption"]
+
+
+def test_importance_says_of_which_stage_it_is(monkeypatch):
+    monkeypatch.setattr(Result, "importance", lambda self: measured(), raising=False)
+    assert "Told from 1,200 trials of stage 0." in whole().plot.importance().layout.meta["caption"]
 
 
 def test_contour_asks_importance_first(story, monkeypatch):
@@ -267,7 +283,7 @@ def test_contour_asks_importance_first(story, monkeypatch):
 
 def test_where_importance_can_say_nothing_the_figure_says_why(story, monkeypatch):
     def none(self):
-        raise CaviarError("too few trials: 3 <of> 20")
+        raise CaviarError(f"{self.path}: too few trials: 3 <of> 20")
 
     monkeypatch.setattr(Result, "importance", none, raising=False)
     figure = bowl(story).plot.importance()

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from caviar.analysis.report.advice import advice
-from caviar.analysis.report.outlook import space_code
-from caviar.messages import Decided, SweepEnded
+from caviar.analysis.report.live import live_advice
+from caviar.analysis.report.outlook import _noise, space_code
+from caviar.analysis.result import Result
+from caviar.messages import Checkpointed, Decided, RolledBack, SweepEnded
 from caviar.space import Choice, Float, Int, Space
+from caviar.space.narrowed import Change, NarrowedSpace
+from caviar.space.narrowing import NO_FURTHER
 from tests.analysis.report.sweeps import DEGENERATE, all_equal, all_failed, another_metric, told, whole
 
 
@@ -92,6 +96,30 @@ def test_jitter_is_no_improvement():
     assert "Train longer" not in given(curves(noisy).result())
 
 
+@pytest.mark.parametrize("steps", [9, 20, 100])
+def test_a_smooth_curve_has_no_jitter(steps):
+    step = np.arange(1, steps + 1)
+    for curve in (
+        1 / step,
+        0.99**step,
+        (step / steps - 0.8) ** 2,
+        np.sin(step / 4),
+        1e200 / step,
+        np.zeros(steps),
+    ):
+        assert _noise(curve) == 0
+    found = given(curves([1 / step + (0.001 * trial) ** 2 for trial in range(12)], max_step=steps).result())
+    assert "Recheck the best over several seeds" not in found
+
+
+@pytest.mark.parametrize(("steps", "off"), [(20, 0.5), (100, 0.2)])
+def test_jitter_is_measured_on_a_trend(steps, off):
+    trend = 2 / np.arange(1, steps + 1)
+    found = [_noise(trend + np.random.default_rng(seed).normal(0, 0.3, steps)) for seed in range(101)]
+    assert np.median(found) == pytest.approx(0.3, rel=off)
+    assert np.count_nonzero(found) >= 90
+
+
 def test_trials_that_get_worse_early_are_trained_for_less():
     overfit = [np.r_[np.linspace(1, 0, 5), np.linspace(0, 2, 15)] + 0.1 * trial for trial in range(8)]
     assert given(curves(overfit).result())["Train fewer steps"].snippet == "max_step=8"
@@ -104,6 +132,8 @@ def test_a_best_that_may_be_luck_is_rechecked():
     assert found.snippet == "caviar recheck runs/digits --top 5 --seeds 3"
     apart = [falling(10.0 * trial, noise=0.001, seed=trial) for trial in range(12)]
     assert "Recheck the best over several seeds" not in given(curves(apart).result())
+    fork = curves(close, more={"origin": {"path": "runs/live", "trial": 0, "step": 3}})
+    assert "Recheck the best over several seeds" not in given(fork.result())
 
 
 def test_equal_values_are_no_ranking():
@@ -125,6 +155,43 @@ def test_the_range_is_widened_where_the_best_press_against_its_end():
     namespace = {"caviar": caviar}
     exec(zoomed.snippet, namespace)
     assert namespace["space"] == Space(dict(story.result().zoom().items()))
+
+
+def test_an_end_that_can_go_no_further_is_not_widened(monkeypatch):
+    import pandas as pd
+
+    rows = [("lr", "high", 1e-4, 1.0, 0.5, NO_FURTHER), ("layers", "low", 1, 4, 0.5, "try layers as far as 0")]
+    table = pd.DataFrame(rows, columns=["param", "end", "low", "high", "share", "suggestion"])
+    monkeypatch.setattr(Result, "edges", lambda self: table)
+    found = given(whole())
+    assert "Widen `layers`" in found
+    assert "lr" not in found["Widen `layers`"].why
+    monkeypatch.setattr(Result, "edges", lambda self: table[:1])
+    assert not [what for what in given(whole()) if what.startswith("Widen")]
+
+
+def test_a_space_that_stays_says_of_which_param_it_tells(monkeypatch):
+    def kept(why):
+        old = Float(0, 1)
+        change = Change(name="lr", kind="kept", old=old, new=old, why=why)
+        monkeypatch.setattr(Result, "zoom", lambda self: NarrowedSpace({"lr": old}, changes=(change,)))
+        return given(whole())["Do not narrow the space yet"].why
+
+    assert (
+        kept("the best 26 of 106 trials lie from 0 to 1") == "Of `lr`, the best 26 of 106 trials lie from 0 to 1."
+    )
+    assert kept("no clear sign that lr matters") == "No clear sign that lr matters."
+
+
+def test_where_no_param_varies_that_is_told():
+    story = told(space=Space(lr=0.1), max_step=9, more={"sampler": {"name": "random"}})
+    for trial in range(12):
+        story.trial(trial, [1.0] * 9, lr=0.1)
+    found = given(story.result())
+    assert found["Let a param vary"].why.startswith("No param varies in this space: all 12 trials trained")
+    assert "Check the metric" not in found
+    assert "zoom" not in "".join(each.why for each in found.values())
+    assert "differ by their seed alone" in found["Or train more of the same"].why
 
 
 def test_a_space_is_written_as_it_is():
@@ -164,3 +231,30 @@ def test_more_of_the_same_tells_time_and_chance():
     assert "one case of two" not in other.why
     grid = {"sampler": {"name": "grid"}}
     assert "Or train more of the same" not in given(curves([falling(t) for t in range(12)], more=grid).result())
+
+
+def live_run(*checkpoints, back_to=None, space=None, **declared):
+    story = told(trials=1, more={"panda": {"rules": []}}, **({"space": space} if space else {}), **declared)
+    story.sampled(0).started(0).curve(0, np.linspace(1, 0, 10))
+    for step in checkpoints:
+        story.tell(Checkpointed(story.tick(), 0, 1, step))
+    if back_to is not None:
+        story.tell(RolledBack(story.tick(), 0, 2, back_to, 10))
+    return given_live(story.result("finished"))
+
+
+def given_live(result):
+    return {each.what: each for each in live_advice(result)}
+
+
+def test_a_live_run_is_forked_where_it_has_something_left_to_train():
+    title = "Or try several ways on"
+    assert live_run(3, 6, max_step=10)[title].snippet == "caviar fork runs/digits --vary lr --at-step 6"
+    assert live_run(3, 10, max_step=None)[title].snippet == "caviar fork runs/digits --vary lr --at-step 10"
+    ended = live_run(5, 10, max_step=10)[title]
+    assert ended.snippet == "caviar fork runs/digits --vary lr --at-step 10 --max-step 20"
+    assert "takes a later one: here 20." in ended.why
+    back = live_run(3, 6, 9, back_to=6, max_step=10)[title]
+    assert back.snippet == "caviar fork runs/digits --vary lr --at-step 6"
+    assert title not in live_run(max_step=10)
+    assert title not in live_run(3, max_step=10, space=Space(lr=0.1))

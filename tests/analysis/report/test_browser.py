@@ -75,14 +75,18 @@ def of_the_browser(url: str) -> bool:
     return bool(re.match(r"https?://([\w-]+\.)*(google|googleapis|gstatic|gvt1)\.com\b", url))
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("make", [whole, live, no_params], ids=lambda make: make.__name__)
 def test_all_figures_are_drawn_and_nothing_else_is_asked_for(make, site, tmp_path):
     page = make().report(site.folder / "page.html")
     declared = re.findall(r'data-of="(\w+)"', page.read_text("utf-8"))
-    dom, console, log = opened(f"{site.url}/page.html", tmp_path)
-    drawn = {
-        name: "main-svg" in inner for name, inner in re.findall(r'data-of="(\w+)"(.*?)<figcaption', dom, re.S)
-    }
+    for _ in range(3):  # virtual time does not wait for a busy machine
+        dom, console, log = opened(f"{site.url}/page.html", tmp_path)
+        drawn = {
+            name: "main-svg" in inner for name, inner in re.findall(r'data-of="(\w+)"(.*?)<figcaption', dom, re.S)
+        }
+        if drawn and all(drawn.values()):
+            break
     assert list(drawn) == declared != []
     assert all(drawn.values()), drawn
     assert [line for line in console if "favicon" not in line] == []
