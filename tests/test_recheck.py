@@ -243,6 +243,7 @@ def test_a_fault_that_repeats_ends_it_early_and_that_is_told(then: Path) -> None
 def test_where_nothing_finite_is_reported(then: Path) -> None:
     found = sweep(diverges).recheck(then, caviar.Inline(), top=2, fresh=2)
     assert found.outcome == "fails"
+    assert "fresh: all 2 have no value" in str(found)
     assert found.fresh == ()
 
 
@@ -257,7 +258,21 @@ def test_where_the_seed_changes_nothing(tmp_path: Path) -> None:
     assert found.noise.sd == 0
     assert found.outcome == "holds"
     assert found.values == "same"
-    assert "seed noise: sd 0, from 15" in str(found)
+    said = str(found)
+    assert "all seeds gave the same value, so seed noise is 0: does the function use trial.seed?" in said
+    assert f"then and now: trial {found.choice.trial} is as then\n" in said
+    assert " p " not in said
+
+
+def test_fresh_ones_without_a_value_are_counted(then: Path) -> None:
+    def at_times(trial: caviar.Trial) -> None:
+        if trial.id in (4, 5):
+            raise ValueError(f"no luck: {trial.id}")
+        train(trial)
+
+    found = sweep(at_times).recheck(then, caviar.Inline(), top=2, seeds=2, fresh=4)
+    assert (found.fresh_failed, len(found.fresh)) == (2, 2)
+    assert "fresh: the best of 2 (2 of 4 failed) has" in str(found)
 
 
 def test_where_all_values_are_equal(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ def _rungs(audit: Audit) -> list[str]:
     frame = audit.rungs
     frame = frame[frame["correlation"].notna() & (frame["pairs"] >= FEW_PAIRS)]
     rung, value = frame["rung"].tolist(), frame["correlation"].tolist()
+    if len(frame) > FEW_RUNGS and f"{min(value):.2f}" == f"{max(value):.2f}":
+        return [f"the {len(frame):,} rungs rank trials as their ends do by {value[0]:.2f}"]
     if len(frame) > FEW_RUNGS:
         return [
             f"the {len(frame):,} rungs rank trials as their ends do by {min(value):.2f} (rung "

@@ -71,6 +71,9 @@ def _of_troubles(one: Setting) -> Iterator[str]:
 def _of_noise(found: Recheck) -> Iterator[str]:
     if not found.noise.known:
         return
+    if _none(found):
+        yield "all seeds gave the same value, so seed noise is 0: does the function use trial.seed?"
+        return
     several = [len(one.now) for one in found.settings if len(one.now) > 1]
     text = f"seed noise: sd {_number(found.noise.sd)}, from {sum(several)} trainings"
     if len(several) > 1:
@@ -90,6 +93,10 @@ def _of_then_and_now(found: Recheck) -> Iterator[str]:
     if math.isnan(found.choice.p):
         return
     better, choice = found.better(found.choice.change), f"trial {found.choice.trial}"
+    if _none(found):
+        way = "as then" if better == 0 else f"{_number(abs(better))} {'better' if better > 0 else 'worse'}"
+        yield f"then and now: {choice} is {way}"
+        return
     if better <= 0 and found.among > 1:
         luck = expected_luck(1, found.among) * found.noise_up_to.sd
         yield (
@@ -117,10 +124,12 @@ def _of_others(found: Recheck) -> Iterator[str]:
     if ahead <= 0:
         yield f"now: trial {choice.trial} is still the best of the {len(known)}"
     else:
-        noise = "" if math.isnan(found.p_rival) else f": by seed noise alone {_exactly(found.p_rival)}"
+        noise = (
+            "" if _none(found) or math.isnan(found.p_rival) else f": by seed noise alone {_exactly(found.p_rival)}"
+        )
         yield f"now: trial {rival.trial} is {_number(ahead)} better than trial {choice.trial}{noise}"
     tau, p = found.order
-    if len(known) < 3 or math.isnan(found.p_differ):
+    if len(known) < 3 or math.isnan(found.p_differ) or _none(found):
         return
     if found.p_differ >= 0.05:
         noise = f"seed noise ({_exactly(found.p_differ)})"
@@ -130,10 +139,14 @@ def _of_others(found: Recheck) -> Iterator[str]:
 
 
 def _of_fresh(found: Recheck) -> Iterator[str]:
-    best, count = found.best_fresh, len(found.fresh)
+    best, count, failed = found.best_fresh, len(found.fresh), found.fresh_failed
     if best is None:
+        if failed:
+            yield f"fresh: {'the one has' if failed == 1 else f'all {failed} have'} no value"
         return
     of = f"the best of {count}" if count > 1 else "one"
+    if failed:
+        of += f" ({failed} of {count + failed} failed)"
     text = f"fresh: {of} has {_number(best.value)} (trial {best.trial} of the recheck: {_params(best.params)})"
     if not found.choice.now:
         yield text
@@ -142,10 +155,11 @@ def _of_fresh(found: Recheck) -> Iterator[str]:
     if ahead <= 0:
         yield f"{text}: not better than {choice}"
         return
-    noise = "" if math.isnan(best.p) else f": by seed noise alone {_exactly(best.p)}"
+    noise = "" if _none(found) or math.isnan(best.p) else f": by seed noise alone {_exactly(best.p)}"
     yield f"{text}, {_number(ahead)} better than {choice}{noise}"
     if found.beat:
-        beat = f"{found.beat} of {count} beat{'s' if found.beat == 1 else ''} it beyond seed noise"
+        beyond = "" if _none(found) else " beyond seed noise"
+        beat = f"{found.beat} of {count} beat{'s' if found.beat == 1 else ''} it{beyond}"
         chance = f"with a chance of about {_p(found.by_search_alone)}"
         yield f"  {beat}; had nothing changed, so many would beat the best of {found.among} old ones {chance}"
 
@@ -195,6 +209,11 @@ def _number(value: Any) -> str:
 
 def _p(p: float) -> str:
     return "less than 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1"
+
+
+def _none(found: Recheck) -> bool:
+    """Whether there is no seed noise at all: then no p says anything."""
+    return found.noise.sd == 0
 
 
 def _exactly(p: float) -> str:

@@ -102,6 +102,8 @@ class Recheck:
     """As they were ranked then; the first one is the choice."""
     fresh: tuple[Fresh, ...]
     """Those that have a value."""
+    fresh_failed: int = 0
+    """How many fresh settings ended without a value."""
     unfinished: int
     """Trials of the recheck that have not ended yet."""
     cut_short: str | None

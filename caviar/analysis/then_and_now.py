@@ -50,6 +50,7 @@ def compare(then: Result, now: Result) -> Recheck:
             )
             for trial, value in values.items()
         ),
+        fresh_failed=both.fresh_failed(),
         unfinished=both.unfinished,
         cut_short=None if now.ended == "done" else now.ended,
         untried=None if (untried := declared.get("untried")) is None else (untried[0], untried[1]),
@@ -142,6 +143,11 @@ class _Curves:
     def fresh(self) -> dict[int, float]:
         """The value of each fresh setting that has one."""
         return self._best(self._of_now[~self._of_now["trial"].isin(self._again)])
+
+    def fresh_failed(self) -> int:
+        """How many fresh settings ended without a value."""
+        ended = {trial for trial in self._status if self._ended(trial)}
+        return len(ended - set(self._again) - self.fresh().keys())
 
     def _steps_then(self) -> dict[int, int]:
         frame = self._then.trials()

@@ -46,13 +46,13 @@ class Cost:
     """Of all trials, added up: how long it takes depends on how many train at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class WhatIf:
     """What another scheduler would have cost, and what it would have found, as far as the record tells.
 
     Where ``beyond`` is not 0 nobody knows how that many trials would have ended. Then the least cost and the
     greatest are those of two replays, in which these trials are worse than any other from the end of their record
-    on, and better; what was found is the lesser of what was found in the two.
+    on, and better; what was found is the lesser of what was found in the two. ``print`` tells it in plain words.
     """
 
     scheduler: Scheduler
@@ -87,6 +87,11 @@ class WhatIf:
     def regret(self) -> float:
         """How much worse the best value would be than that of the record; 0: as good."""
         return abs(self.best_recorded - self.best)
+
+    def __repr__(self) -> str:
+        from caviar.analysis.what_if_words import in_words
+
+        return in_words(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
-from caviar.cli.table import Form, form_options, print_frame, print_json
+from caviar.cli.table import Form, form_options, print_json, print_prose, print_rows
 
 if TYPE_CHECKING:
     from caviar.analysis.audit import Audit
@@ -37,19 +39,32 @@ def audit(folder: str, by: Literal["last", "best"], form: Form | None) -> None:
         print_json(_as_dict(found))
         return
     for line in found.in_words():
-        click.echo(line)
+        print_prose(line)
     if len(found.rungs):
         click.echo()
-        print_frame(_readable(found), "text", index=False)
+        _print_rungs(found)
 
 
-def _readable(found: Audit) -> Any:
-    """The columns that say something here."""
+def _print_rungs(found: Audit) -> None:
+    """The columns that say something here, in the figures of the words above."""
     frame = found.rungs.drop(columns="of_all")
     if not found.spared:
         frame = frame.drop(columns=["spared", "pairs_spared", "steps_spent", "seconds_spent"])
-    whole = [name for name in ("steps_saved", "steps_spent") if name in frame and frame[name].notna().all()]
-    return frame.astype(dict.fromkeys(whole, "int64"))
+    shown = {name: [_shown(str(name), value) for value in frame[name].tolist()] for name in frame.columns}
+    names = [name.replace("seconds", "training").replace("_", " ") for name in shown]
+    print_rows(names, list(zip(*shown.values(), strict=True)), right=[True] * len(names))
+
+
+def _shown(name: str, value: float) -> str:
+    from caviar.analysis.audit_words import duration
+
+    if math.isnan(value):
+        return figures.MISSING
+    if name == "correlation":
+        return f"{value:.2f}"
+    if name.startswith("seconds"):
+        return duration(value) if value else "0 s"
+    return f"{value:,.0f}"
 
 
 def _as_dict(found: Audit) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.figures import MISSING
-from caviar.cli.table import Form, form_options, print_json, print_rows, speaks_unicode
+from caviar.cli.table import Form, form_options, print_json, print_prose, print_rows, speaks_unicode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,8 @@ def importance(folder: str, stage: int | None, method: str, pairs: bool, seed: i
     if form == "json":
         print_json(found.to_dict())
         return
-    click.echo(found.summary())
+    for line in found.summary().splitlines():
+        print_prose(line)
     parts = [found] if found.later is None else [found, found.later]
     for part in parts:
         click.echo()

@@ -10,7 +10,7 @@ import click
 
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import choose_executor, conduct, conduct_options
-from caviar.cli.table import print_json
+from caviar.cli.table import print_json, print_prose
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def _tell(then: Result, now: Result, *, as_json: bool) -> int:
     if as_json:
         print_json(found.to_dict())
         return status
-    click.echo(str(found))
+    for line in str(found).splitlines():
+        print_prose(line, indent="  ")
     again = f"caviar recheck {then.path} --out {now.path}"
     if now.status == "interrupted":
         click.echo(f"{now.path} was interrupted; go on with: {_going_on(then, now.path)}")

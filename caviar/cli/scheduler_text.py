@@ -43,14 +43,14 @@ def _parse(text: str) -> Scheduler:
     return from_dict({"name": name, **arguments})
 
 
-def scheduler_text(declared: Mapping[str, Any]) -> str:
+def scheduler_text(declared: Mapping[str, Any], *, short: bool = False) -> str:
     """What `Scheduler.to_dict` wrote as `parse_scheduler` reads it, without the lesser arguments (those that are
-    keyword-only) where they are as usual."""
+    keyword-only) where they are as usual. ``short``: without any argument that is as usual."""
     from caviar.schedulers import SCHEDULERS
 
     name = str(declared["name"])
     known = signature(SCHEDULERS[name]).parameters if name in SCHEDULERS else {}
-    lesser = {key: one.default for key, one in known.items() if one.kind is Parameter.KEYWORD_ONLY}
+    lesser = {key: one.default for key, one in known.items() if short or one.kind is Parameter.KEYWORD_ONLY}
     usual = {"name": name, **lesser}
     shown = [f"{key}={value}" for key, value in declared.items() if key not in usual or usual[key] != value]
     return f"{name}:{','.join(shown)}" if shown else name

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -50,6 +52,17 @@ def speaks_unicode() -> bool:
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
     click.echo(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))
+
+
+def print_prose(line: str, indent: str = "") -> None:
+    """Print a line of words: on a terminal wrapped, ``indent`` before its further lines, else as it is."""
+    if sys.stdout.isatty() and line:
+        width = max(shutil.get_terminal_size().columns, 2 * len(indent) + 20)
+        lead = line[: len(line) - len(line.lstrip())]
+        line = textwrap.fill(
+            line, width, subsequent_indent=lead + indent, break_long_words=False, break_on_hyphens=False
+        )
+    click.echo(line)
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import click
 from caviar.cli import figures
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.scheduler_text import parse_scheduler, scheduler_text
-from caviar.cli.table import print_json, print_rows
+from caviar.cli.table import print_json, print_prose, print_rows
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _possible(schedulers: Sequence[Scheduler], max_step: int | None) -> list[Sch
         try:
             scheduler.begin(max_step=max_step)
         except UsageError as error:
-            click.echo(f"without {scheduler_text(scheduler.to_dict())}: {error}", err=True)
+            click.echo(f"without {scheduler_text(scheduler.to_dict(), short=True)}: {error}", err=True)
         else:
             possible.append(scheduler)
     return possible
@@ -76,14 +76,14 @@ def _possible(schedulers: Sequence[Scheduler], max_step: int | None) -> list[Sch
 def _print(result: Result, found: Sequence[WhatIf]) -> None:
     one = found[0]
     names = [
-        "scheduler", "steps", "of all", "regret", "best kept", f"top {one.top} kept", "beyond",
+        "scheduler", "steps", "of all", "best kept", "regret", f"top {one.top} kept", "beyond",
         f"best {result.metric}", "training", "of record",
     ]  # fmt: skip
     rows = [_recorded_row(result, one), *map(_row, found)]
     print_rows(names, rows, right=[False, *[True] * (len(names) - 1)])
     click.echo(f"recorded with {scheduler_text(result.declaration['scheduler'])}")
     for line in _notes(found):
-        click.echo(line)
+        print_prose(line)
 
 
 def _recorded_row(result: Result, one: WhatIf) -> list[str]:
@@ -92,8 +92,8 @@ def _recorded_row(result: Result, one: WhatIf) -> list[str]:
         "as recorded",
         f"{steps:,}",
         _share((steps, steps), None if one.run_all is None else one.run_all.steps),
-        _regret(0.0 if one.top else math.nan),
         "yes" if one.top else figures.MISSING,
+        _regret(0.0 if one.top else math.nan),
         str(one.top),
         figures.MISSING,
         figures.number(one.best_recorded),
@@ -107,11 +107,11 @@ def _row(one: WhatIf) -> list[str]:
     steps = (least.steps, None if most is None else most.steps)
     low, high = one.top_kept
     return [
-        scheduler_text(one.scheduler.to_dict()),
+        scheduler_text(one.scheduler.to_dict(), short=True),
         _range(f"{least.steps:,}", None if most is None else f"{most.steps:,}"),
         _share(steps, None if one.run_all is None else one.run_all.steps),
-        _regret(one.regret),
         figures.MISSING if not one.top else {True: "yes", False: "no", None: "unsure"}[one.best_kept],
+        _regret(one.regret),
         _range(str(low), str(high)),
         str(one.beyond) if one.beyond else figures.MISSING,
         figures.number(one.best),

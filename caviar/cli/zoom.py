@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from caviar.cli.app import DONE, debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
 from caviar.cli.conduct import choose_executor, conduct, conduct_options
 from caviar.cli.resume import declared, resume_options
-from caviar.cli.table import print_json
+from caviar.cli.table import print_json, print_prose
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def zoom(
     if as_json:
         print_json({"kind": "zoom", "share": space.share, **space.to_dict(changes=True)})
     else:
-        for line in space.explained().splitlines():
-            click.echo(figures.one_line(line))
+        _print(space)
         click.echo()
     if not going_on:
         for line in [] if as_json else _next(folder, space):
@@ -88,6 +88,8 @@ def zoom(
         return DONE
     stages = result.trials()["stage"]
     more = trials or int((stages == stages.max()).sum())
+    if not as_json and _as_it_was(space):
+        print_prose(f"nothing to narrow: {_trials(more)} from the same space")
     if result.status == "running" and not take_over:
         told = {"trials": more, "space": space.to_dict(), "zoom": [change.to_dict() for change in space.changes]}
         return ask(folder, "extend", args=told, timeout_s=timeout_s, as_json=as_json)
@@ -109,9 +111,43 @@ def zoom(
     )
 
 
+def _print(space: NarrowedSpace) -> None:
+    """Of each param that varied what it was, what it is, and why: on a terminal the reason below, wrapped."""
+    if not sys.stdout.isatty():
+        for line in space.explained().splitlines():
+            click.echo(figures.one_line(line))
+        return
+    from caviar.space import Constant
+    from caviar.space.narrowed import shown
+
+    changes = [change for change in space.changes if not isinstance(change.old, Constant)]
+    if not changes:
+        click.echo(space.explained())
+        return
+    rows = [("param", "old", "new")]
+    for change in changes:
+        new = (
+            figures.MISSING if change.new is None else "as before" if change.kind == "kept" else shown(change.new)
+        )
+        rows.append((change.name, shown(change.old), new))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for place, row in enumerate(rows):
+        print_prose(figures.one_line("  ".join(map(str.ljust, row, widths)).rstrip()), indent="    ")
+        if place:
+            print_prose("  " + figures.one_line(changes[place - 1].why))
+
+
+def _as_it_was(space: NarrowedSpace) -> bool:
+    return all(change.kind == "kept" for change in space.changes)
+
+
+def _trials(more: int) -> str:
+    return "1 more trial" if more == 1 else f"{more:,} more trials"
+
+
 def _next(folder: str, space: NarrowedSpace) -> list[str]:
     """What to do with it."""
-    if all(change.kind == "kept" for change in space.changes):
+    if _as_it_was(space):
         return [f"Nothing to narrow yet. More trials tell more: caviar extend {folder} --trials N"]
     params = [f"    {name}={_code(parameter)}," for name, parameter in space.items()]
     if not all(map(str.isidentifier, space)):

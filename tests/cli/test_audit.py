@@ -32,7 +32,8 @@ def test_in_words_and_as_a_table(invoke, spared):
     assert lines[:blank] == found.in_words()
     assert lines[0].startswith(f"stopped {found.stopped} of 60 trials at a rung, and saved ")
     assert lines[1].startswith(f"of the {found.stopped + found.spared} that it stopped or spared, an estimated ")
-    assert lines[blank + 1].split()[:5] == ["rung", "judged", "stopped", "spared", "went_on"]
+    assert lines[blank + 1].split("  ")[:5] == ["rung", "judged", "stopped", "spared", "went on"]
+    assert "." not in lines[blank + 2].replace(f"{found.rungs['correlation'][0]:.2f}", "").partition(" s")[0]
     assert lines[blank + 2].split()[:4] == ["2", "60", str(found.stopped), str(found.spared)]
     assert len(lines) == blank + 3
 
@@ -56,8 +57,8 @@ def test_without_a_control_group_it_says_so_and_how_to_get_one(invoke, finished)
     lines = result.stdout.splitlines()
     assert lines[0].startswith("stopped 1 of 5 trials at a rung, and saved ")
     assert "no trial was spared: with spare=0.5" in lines[1]
-    assert lines[3].split() == [
-        "rung", "judged", "stopped", "went_on", "correlation", "pairs", "steps_saved", "seconds_saved",
+    assert lines[3].split("  ") == [
+        "rung", "judged", "stopped", "went on", "correlation", "pairs", "steps saved", "training saved",
     ]  # fmt: skip
     assert json.loads(invoke("audit", finished, "--json").stdout)["control"] is None
 

@@ -21,13 +21,13 @@ def test_a_table_of_schedulers_with_the_record_first(invoke: Any, finished: Any)
     assert result.exit_code == 0, result.output
     lines = table(result.stdout)
     assert lines[0] == [
-        "scheduler", "steps", "of all", "regret", "best kept", "top 5 kept", "beyond", "best loss", "training",
+        "scheduler", "steps", "of all", "best kept", "regret", "top 5 kept", "beyond", "best loss", "training",
         "of record",
     ]  # fmt: skip
     # trial 2 was stopped at step 2 of 4, and trial 3 failed at step 1
-    assert lines[1][:8] == ["as recorded", "15", "88%", "0", "yes", "5", "-", "0.025"]
-    assert lines[2][:8] == ["run_all", "17", "100%", "0", "yes", "5", "1", "0.025"]
-    assert lines[3][:5] == ["asha:grace_steps=1,reduction_factor=3", "14", "82%", "0", "yes"]
+    assert lines[1][:8] == ["as recorded", "15", "88%", "yes", "0", "5", "-", "0.025"]
+    assert lines[2][:8] == ["run_all", "17", "100%", "yes", "0", "5", "1", "0.025"]
+    assert lines[3][:5] == ["asha", "14", "82%", "yes", "0"]
     assert lines[4] == ["recorded with asha:grace_steps=2,reduction_factor=2"]
     assert lines[5] == ["replayed 1 trial at a time, each at its own pace"]
     assert lines[6][0].startswith("beyond: trials that would have trained past the end of their record")
@@ -106,6 +106,23 @@ def test_lesser_arguments_are_left_out_where_they_are_as_usual() -> None:
     assert scheduler_text(caviar.MedianStop(min_trials=9).to_dict()).endswith(",every=1,min_trials=9")
     assert scheduler_text(caviar.Hyperband().to_dict()) == "hyperband:grace_steps=1,reduction_factor=3"
     assert scheduler_text({"name": "by_hand", "every": 2}) == "by_hand:every=2"
+
+
+def test_in_short_only_what_is_not_as_usual_is_shown() -> None:
+    assert scheduler_text(caviar.Asha().to_dict(), short=True) == "asha"
+    asha = caviar.Asha(2, spare=0.1)
+    assert scheduler_text(asha.to_dict(), short=True) == "asha:grace_steps=2,spare=0.1"
+    assert parse_scheduler("asha:grace_steps=2,spare=0.1") == asha
+    assert scheduler_text(caviar.Patience(3).to_dict(), short=True) == "patience:patience=3"
+
+
+def test_one_answer_is_told_in_words(finished: Any) -> None:
+    result = caviar.load(finished)
+    assert str(result.what_if(caviar.Asha())) == (
+        f"{caviar.Asha()!r}: 14 steps of the 17 that it takes to stop no trial (the record has 15); of the "
+        "best 5 trials 4 are kept, and the best one is kept; regret 0"
+    )
+    assert repr(result.what_if(caviar.RunAll())).splitlines()[1].startswith("1 trial would have trained past ")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 
 import caviar
+from caviar.cli.zoom import _print
 from caviar.space.narrowed import NarrowedSpace
 
 MANY = """
@@ -64,3 +66,28 @@ def test_zoom_says_in_one_line_what_is_wrong(invoke, write, tmp_path, finished):
     assert result.stderr.startswith("caviar: error: ")
     assert "no trial has reported a finite 'loss'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_on_a_terminal_the_reasons_are_wrapped_below(invoke, finished, monkeypatch):
+    space = caviar.load(finished).zoom()
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    _print(space)
+    monkeypatch.undo()
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[0].split() == ["param", "old", "new"]
+    assert "as before" in lines[1]
+    assert lines[2].startswith("  4 trials are too few")
+
+
+def test_zoom_run_says_where_there_is_nothing_to_narrow(invoke, write, tmp_path):
+    folder = tmp_path / "sweep"
+    text = MANY.replace("trials=60", "trials=3")
+    invoke("run", write(text, "unzoomed.py"), "--executor", "inline", "--out", folder)
+    result = invoke("zoom", folder, "--run", "--executor", "inline")
+    assert result.exit_code == 0, result.output
+    assert "nothing to narrow: 3 more trials from the same space\n" in result.stdout
+    assert len(caviar.load(folder).trials()) == 6
