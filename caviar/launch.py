@@ -300,10 +300,11 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
 
 def _narrowed(folder: SweepFolder, state: SweepState, order: Narrow) -> Narrowed:
     """The space of the next stage. Where nothing can be told from how trials did, it is the one before."""
-    from caviar.analysis.result import load  # loads scipy, which a sweep of one stage does not need
+    from caviar.analysis.result import load
+    from caviar.analysis.zoom import next_stage  # loads scipy, which a sweep of one stage does not need
 
     try:
-        space = load(folder.path).zoom(widen=False)  # nobody is there to say what the training function can take
+        space = next_stage(load(folder.path))
     except CaviarError as error:
         _log.warning("stage %d is sampled as the one before it: %s", order.stage, error)
         return Narrowed(order.stage, state.plan.space.to_dict(), ())

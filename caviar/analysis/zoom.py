@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from caviar.analysis import by_hand
-from caviar.space.narrowing import MARGIN, Narrowing, Tried, narrow
+from caviar.space.care import BOLD, CAREFUL
+from caviar.space.narrowing import Narrowing, Tried, narrow
 
 if TYPE_CHECKING:
     from caviar.analysis.result import Result
@@ -22,9 +23,18 @@ def zoom(result: Result, *, top: float, margin: float, widen: bool) -> NarrowedS
     return narrow(result.last_space, tried(result), top=top, margin=margin, widen=widen, seed=_seed(result))
 
 
+def next_stage(result: Result) -> NarrowedSpace:
+    """The space of a sweep's own next stage. It lies within the one before: nobody is there to say what the
+    training function can take."""
+    known, seed = tried(result), _seed(result)
+    return narrow(result.last_space, known, margin=BOLD.margin, widen=False, seed=seed, care=BOLD)
+
+
 def edges(result: Result, *, top: float) -> pd.DataFrame:
     """`Result.edges`."""
-    found = Narrowing(result.last_space, tried(result), top=top, margin=MARGIN, widen=True, seed=_seed(result))
+    found = Narrowing(
+        result.last_space, tried(result), top=top, margin=CAREFUL.margin, widen=True, seed=_seed(result)
+    )
     rows = [(each.name, each.end, each.low, each.high, each.share, each.suggestion) for each in found.edges()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -21,8 +21,6 @@ CELLS = 4_000_000
 """So many random numbers at most are drawn for one test."""
 OUTLIERS = 1 / 30
 """So many of the best, at either end, do not say where a range ends: with noise some are among them by luck."""
-MISSED = 0.04
-"""How rarely an end lies farther out than is added for it, if the best lie evenly."""
 MANY = 10_000
 """Of more trials, one may be picked twice: that is quicker, and errs towards chance."""
 GONE = 0.01
@@ -68,21 +66,23 @@ def outliers(count: int) -> int:
     return int(count * OUTLIERS)
 
 
-def region(start: Floats, end: Floats, best: Bools, *, first: Bools, margin: float) -> tuple[float, float]:
+def region(
+    start: Floats, end: Floats, best: Bools, *, first: Bools, margin: float, missed: float
+) -> tuple[float, float]:
     """From where to where the best of all may lie: as far as the best trials lie, and farther at either end by
     what so few trials may have missed. ``start``, ``end``: the coordinates that the value of each trial owns.
 
     If the best are spread evenly between two unknown ends, their least and greatest lie within the ends by a gap
     that exceeds ``width * (a ** (-1 / (count - 1)) - 1)`` with probability a (the maximum of a uniform sample;
-    see H. A. David and H. N. Nagaraja, *Order Statistics*, 2003). It is at least ``margin`` of the width, and goes
-    up to the next trial that was not among the best, as on a grid the best of all may lie in between. ``first``:
-    the very best, which are never left out.
+    see H. A. David and H. N. Nagaraja, *Order Statistics*, 2003): a is ``missed``. It is at least ``margin`` of the
+    width, and goes up to the next trial that was not among the best, as on a grid the best of all may lie in
+    between. ``first``: the very best, which are never left out.
     """
     count = int(best.sum())
     out = outliers(count)
     low = min(float(np.sort(start[best])[out]), float(start[first].min()))
     high = max(float(np.sort(end[best])[count - 1 - out]), float(end[first].max()))
-    added = (high - low) * max(margin, MISSED ** (-1 / (count - 1)) - 1)
+    added = (high - low) * max(margin, missed ** (-1 / (count - 1)) - 1)
     points = start[(start == end) & ~best]
     below, above = points[points < low], points[points > high]
     return (

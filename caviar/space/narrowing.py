@@ -16,20 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from caviar.errors import UsageError
+from caviar.space.care import CAREFUL, Care
 from caviar.space.chance import choice_evidence, lies_apart, outliers, region, shuffles
 from caviar.space.ends import Ends, new_range
 from caviar.space.mapping import Space
 from caviar.space.narrowed import Change, NarrowedSpace, number
 from caviar.space.parameters import Choice, Constant, Float, Int, Parameter, Scalar
-
-MIN_TRIALS = 20
-"""With fewer trials nothing is narrowed."""
-MIN_BEST = 10
-"""So many trials, at least, count as the best, however few ``top`` says."""
-SIGNIFICANT = 0.05
-"""A param is touched only where the best trials would lie so by chance at most so often."""
-MARGIN = 0.15
-"""At least so much of a new range is added at either end."""
 
 NO_FURTHER = "it can go no further"
 """What is suggested of an end that its scale does not let out."""
@@ -61,18 +53,25 @@ class Tried:
 
 
 def narrow(
-    space: Space, trials: Tried, *, top: float = 0.1, margin: float = MARGIN, widen: bool = True, seed: int = 0
+    space: Space,
+    trials: Tried,
+    *,
+    top: float = 0.1,
+    margin: float = CAREFUL.margin,
+    widen: bool = True,
+    seed: int = 0,
+    care: Care = CAREFUL,
 ) -> NarrowedSpace:
     """A space around the best of the trials.
 
     ``top``: the share of the trials, above 0 and at most 0.5, that count as the best; at least 10 do.
     ``margin``: at least so much of a new range is added at either end. ``widen``: whether a range is widened
     where the best pile up at its end. ``seed``: of the permutations; the order of the trials makes no
-    difference.
+    difference. ``care``: how sure it is to be.
 
     Only trials that lie in ``space`` count, of whatever stage. Raises `UsageError` for options out of bounds.
     """
-    return Narrowing(space, trials, top=top, margin=margin, widen=widen, seed=seed).space()
+    return Narrowing(space, trials, top=top, margin=margin, widen=widen, seed=seed, care=care).space()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,17 @@ class Edge:
 class Narrowing:
     """One narrowing, param by param."""
 
-    def __init__(self, space: Space, trials: Tried, *, top: float, margin: float, widen: bool, seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        trials: Tried,
+        *,
+        top: float,
+        margin: float,
+        widen: bool,
+        seed: int,
+        care: Care = CAREFUL,
+    ) -> None:
         if not 0 < top <= 0.5:
             raise UsageError(f"zoom(top={top!r}): must be above 0 and at most 0.5: the share that counts as best")
         if not 0 <= margin < math.inf:
@@ -120,6 +129,7 @@ class Narrowing:
                 f"zoom(margin={margin!r}): must be at least 0: the share of a range added at its ends"
             )
         self._space, self._top, self._margin, self._widen, self._seed = space, top, margin, widen, seed
+        self._care = care
         self._picks: dict[bytes, Ints] = {}
         inside = [row for row, params in enumerate(trials.params) if _lies_in(space, params)]
         self._params = [trials.params[row] for row in inside]
@@ -143,7 +153,7 @@ class Narrowing:
         score, stage = score[order], stage[order]
         best = np.zeros(len(order), bool)
         if len(order):
-            count = max(MIN_BEST, math.ceil(self._top * len(order)))
+            count = max(self._care.min_best, math.ceil(self._top * len(order)))
             cut = np.sort(score)[min(count, len(order)) - 1]
             best = (score <= cut) & np.isfinite(score)
         return Rows([values[row] for row in order.tolist()], score, stage, best)
@@ -163,10 +173,11 @@ class Narrowing:
         """Why nothing can be said of the param, or None."""
         tried = f"{rows.count} trial{'s' * (rows.count != 1)}"
         finite = int(np.isfinite(rows.score).sum())
-        if rows.count < MIN_TRIALS:
-            return f"{tried} {'are' if rows.count != 1 else 'is'} too few to narrow {name}: it takes {MIN_TRIALS}"
-        if finite < MIN_BEST:
-            return f"{finite} of {tried} did well enough to count, too few to narrow {name}: it takes {MIN_BEST}"
+        trials, best = self._care.min_trials, self._care.min_best
+        if rows.count < trials:
+            return f"{tried} {'are' if rows.count != 1 else 'is'} too few to narrow {name}: it takes {trials}"
+        if finite < best:
+            return f"{finite} of {tried} did well enough to count, too few to narrow {name}: it takes {best}"
         if 2 * rows.best.sum() > rows.count:
             return f"{rows.best.sum()} of {tried} are best alike, so nothing tells them from the others"
         return None
@@ -178,7 +189,7 @@ class Narrowing:
             if not isinstance(parameter, Float | Int):
                 continue
             rows = self.rows(name)
-            if self._too_little(name, rows) or self._apart(parameter, rows) > SIGNIFICANT:
+            if self._too_little(name, rows) or self._apart(parameter, rows) > self._care.significant:
                 continue
             ends = self._ends(name, parameter, rows)
             new, _ = new_range(parameter, ends)
@@ -204,13 +215,13 @@ class Narrowing:
 
     def _ends(self, name: str, parameter: Float | Int, rows: Rows) -> Ends:
         start, end = _cells(parameter, rows)
-        low, high = region(start, end, rows.best, first=rows.first, margin=self._margin)
+        low, high = region(start, end, rows.best, first=rows.first, margin=self._margin, missed=self._care.missed)
         return Ends.of(start, end, rows.best, low=low, high=high, widen=self._widen)
 
     def _range(self, name: str, parameter: Float | Int, rows: Rows) -> Change:
         p = self._apart(parameter, rows)
         count = f"the best {rows.best.sum()} of {rows.count} trials"
-        if p > SIGNIFICANT:
+        if p > self._care.significant:
             why = f"{count} lie as all do (p = {p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
         new, notes = new_range(parameter, self._ends(name, parameter, rows))
@@ -228,7 +239,7 @@ class Narrowing:
             values=len(parameter.values),
         )
         count = f"the best {rows.best.sum()} of {rows.count} trials"
-        if found.p > SIGNIFICANT:
+        if found.p > self._care.significant:
             why = f"{count} have its values as all do (p = {found.p:.2g}): no clear sign that {name} matters"
             return Change(name=name, kind="kept", old=parameter, new=parameter, why=why)
         weights = np.array(parameter.weights or [1.0] * len(parameter.values)) * found.lift
