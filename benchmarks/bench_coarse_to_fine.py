@@ -46,6 +46,7 @@ WAYS: Mapping[str, Mapping[str, Any] | None] = {
     "Sobol": {"sampler": caviar.SobolSampler()},
     "2 stages": {"stages": 2},
     "3 stages": {"stages": 3},
+    "5 stages": {"stages": 5},
     "3 stages, Sobol": {"stages": 3, "sampler": caviar.SobolSampler()},
     "TPE (Optuna)": None,
 }
