@@ -74,8 +74,8 @@ def region(
 
     If the best are spread evenly between two unknown ends, their least and greatest lie within the ends by a gap
     that exceeds ``width * (a ** (-1 / (count - 1)) - 1)`` with probability a (the maximum of a uniform sample;
-    see H. A. David and H. N. Nagaraja, *Order Statistics*, 2003): a is ``missed``. It is at least ``margin`` of the
-    width, and goes up to the next trial that was not among the best, as on a grid the best of all may lie in
+    see H. A. David and H. N. Nagaraja, *Order Statistics*, 2003): a is ``missed``. It is at least ``margin`` of
+    the width, and goes up to the next trial that was not among the best, as on a grid the best of all may lie in
     between. ``first``: the very best, which are never left out.
     """
     count = int(best.sum())
