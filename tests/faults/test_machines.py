@@ -22,7 +22,7 @@ import caviar
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60
+DEADLINE_S = 100
 MARK = "CAVIAR_MACHINES_MARK"
 """An environment variable by which every process of a cluster, or of a sweep on it, can be found."""
 

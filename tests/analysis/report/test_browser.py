@@ -96,6 +96,7 @@ def test_all_figures_are_drawn_and_nothing_else_is_asked_for(make, site, tmp_pat
     assert [url for url in asked if not (url.startswith(site.url) or of_the_browser(url))] == []
 
 
+@pytest.mark.timeout(400)
 def test_it_fits_a_phone(site, tmp_path):
     whole().report(site.folder / "page.html")
     measure = """
@@ -108,7 +109,10 @@ def test_it_fits_a_phone(site, tmp_path):
     """
     frame = '<iframe style="width:360px;height:20000px;border:0" src="page.html"></iframe>'
     (site.folder / "frame.html").write_text(f"<body>{frame}<script>{measure}</script>")
-    dom, _, _ = opened(f"{site.url}/frame.html", tmp_path, height=20_000)
-    scroll, client, drawn, figures = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+    for _ in range(3):  # virtual time does not wait for a busy machine
+        dom, _, _ = opened(f"{site.url}/frame.html", tmp_path, height=20_000)
+        scroll, client, drawn, figures = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+        if drawn == figures:
+            break
     assert (scroll, client) == (360, 360)  # nothing makes the page wider than the screen
     assert drawn == figures >= 8
