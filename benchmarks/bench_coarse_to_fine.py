@@ -1,6 +1,6 @@
 """Coarse to fine against sampling from one space, and against Optuna's TPE, at equal numbers of trials.
 
-    python benchmarks/bench_coarse_to_fine.py            # about twenty minutes on two cores
+    python benchmarks/bench_coarse_to_fine.py            # about ten minutes on two cores
     python benchmarks/bench_coarse_to_fine.py --quick    # a smoke test
 
 The tasks are in `landscapes.py`: functions with known optima on log and one_minus_log scales, also such where
