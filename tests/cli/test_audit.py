@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ def test_in_words_and_as_a_table(invoke, spared):
     assert lines[0].startswith(f"stopped {found.stopped} of 60 trials at a rung, and saved ")
     assert lines[1].startswith(f"of the {found.stopped + found.spared} that it stopped or spared, an estimated ")
     assert lines[blank + 1].split("  ")[:5] == ["rung", "judged", "stopped", "spared", "went on"]
+    cells = dict(zip(*(re.split(r"\s{2,}", line.strip()) for line in lines[blank + 1 : blank + 3]), strict=True))
+    counts = [name for name in cells if name not in ("correlation", "training saved", "training spent")]
+    assert not [name for name in counts if "." in cells[name]]
     assert lines[blank + 2].split()[:4] == ["2", "60", str(found.stopped), str(found.spared)]
     assert len(lines) == blank + 3
 
