@@ -179,7 +179,8 @@ def _recall(
     state = history.state
     metrics = reader.reports_of(state.active)
     if commission.hand is not None:
-        commission.hand.recall(reader.reports_of({*state.active, 0}), events)  # it may have ended, and train on
+        # it may have ended, and train on
+        commission.hand.recall(metrics if 0 in state.active else reader.reports_of({0}), events)
     extension = _extension(commission, how, change, state=state)
     check(state, extension, plan=changed(state.plan, change.changes), anew=change.new_stage)
     brought = None

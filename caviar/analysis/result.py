@@ -299,6 +299,12 @@ class Result:
         return evidence(self._trials, line, self._events, maximize=self.maximize, converges=converges)
 
     @cached_property
+    def overall_importance(self) -> Importance:
+        """What `importance` says by default, worked out once: words and figures both need it, and it takes its
+        time. Raises as that does."""
+        return self.importance()
+
+    @cached_property
     def space(self) -> Space:
         """The space that the sweep was declared with."""
         return Space.from_dict(self.declaration["space"])

@@ -83,7 +83,7 @@ def _most_telling(scene: Scene, known: Ints, given: list[ParamAxis]) -> tuple[li
     """The params that matter most, as many as are still to be named, and how they were found."""
     left = [axis for axis in scene.axes if axis not in given]
     try:
-        measured = scene.importance.params["importance"]
+        measured = scene.result.overall_importance.params["importance"]
         weight = {axis.name: float(measured.get(axis.name, 0.0)) for axis in left}
         why = "Chosen: the params that matter most." if not given else "Chosen: the other param that matters most."
     except CaviarError:

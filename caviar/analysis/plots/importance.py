@@ -27,7 +27,7 @@ MATTERS = "matters"
 def importance(scene: Scene) -> Figure:
     """See `Plots.importance`."""
     try:
-        found = scene.importance
+        found = scene.result.overall_importance
     except CaviarError as error:
         return empty(TITLE, str(error).removeprefix(f"{scene.result.path}: "))
     params = found.params.sort_values("importance", ascending=False)

@@ -19,7 +19,6 @@ from caviar.space import Space
 from caviar.trial import TrialState
 
 if TYPE_CHECKING:
-    from caviar.analysis.importance.record import Importance
     from caviar.analysis.result import Result
 
 MAX_TRIALS = 2_000
@@ -202,11 +201,6 @@ class Scene:
             + (f"{number(value)} at step {step}" if math.isfinite(value) else "none")
             for trial, status, value, step in zip(*(column.tolist() for column in columns), strict=True)
         ]
-
-    @cached_property
-    def importance(self) -> Importance:
-        """What `Result.importance` says; raises `CaviarError` where it can say nothing."""
-        return self.result.importance()
 
 
 def _last_of_each(rows: ReportColumns) -> ReportColumns:

@@ -21,7 +21,7 @@ NOTE = (
 def what_mattered(result: Result) -> Section:
     """The section."""
     try:
-        found = result.plot._scene.importance  # the figures need it too, and it takes its time
+        found = result.overall_importance
     except CaviarError as error:
         said = paragraph(f"Cannot be told: {reason(error, result.path)}")
         return Section("What mattered", said, "mattered")
