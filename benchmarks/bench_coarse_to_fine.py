@@ -76,7 +76,7 @@ def main() -> None:
         for number in range(min(repeats, 20) if task == DIGITS else repeats)
         if not (task == DIGITS and trials > 40)
     ]
-    with multiprocessing.get_context("spawn").Pool(workers()) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers(), initializer=_quiet) as pool:
         runs = pool.starmap(search, jobs, chunksize=4)
     print_results(runs)
     save(
@@ -84,9 +84,13 @@ def main() -> None:
     )
 
 
+def _quiet() -> None:
+    """Of each stage that could not be narrowed a line is logged: thousands, in all."""
+    logging.getLogger("caviar").setLevel(logging.ERROR)
+
+
 def search(task: str, way: str, trials: int, number: int) -> Found:
     """One search; ``number`` is the seed of everything in it."""
-    logging.getLogger("caviar").setLevel(logging.ERROR)
     arguments = WAYS[way]
     landscape = _digits() if task == DIGITS else landscapes()[task]
     if arguments is None:
