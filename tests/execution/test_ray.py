@@ -303,8 +303,8 @@ def test_a_runtime_env_that_ray_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def test_memory_that_runs_out_is_charged_to_what_was_training(tmp_path: Path) -> None:
-    """Ray's monitor ends workers where memory is low. Here it is so as soon as a trial has some 4 GiB: less, and what
-    tests beside this one take would end it again and again."""
+    """Ray's monitor ends workers where memory is low. Here it is so as soon as a trial has some 4 GiB: with less,
+    what tests beside this one take would end it again and again."""
     code = f"""
     import os, re, time, warnings
     warnings.simplefilter("ignore")
