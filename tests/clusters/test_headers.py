@@ -60,7 +60,7 @@ def test_a_header_without_one_of_its_parts_is_found(name: str, part: str) -> Non
 
 
 BROKEN = [
-    ("aws.yaml", "ray up -y", "ray upp -y", "no `ray upp`"),
+    ("aws.yaml", "ray up -y", "ray upp -y", "nothing like"),
     ("aws.yaml", "ray down -y", "ray down --yess", "--yess"),
     ("aws.yaml", "ray dashboard clusters/aws.yaml &", "ray dashboard &", "missing"),
     ("aws.yaml", "ray up -y clusters/aws.yaml", "ray up -y clusters/aws2.yaml", "nothing like|there is no"),

@@ -51,7 +51,7 @@ def check(text: str, folder: Path) -> None:
     if set(sbatch_lines(before, "##SBATCH")) != {"gpus-per-node"}:
         raise Wrong("no line for GPUs")
     commands(code)
-    if "VENV" not in header(text)["Start"]:
+    if "VENV=" not in header(text)["Start"]:
         raise Wrong("VENV is told nowhere")
 
 
@@ -69,7 +69,7 @@ def commands(code: str) -> None:
     """Its commands of caviar, Ray and Slurm."""
     joined = code.replace("\\\n", " ")
     begun = re.search(r"^    local -a ray=\((.*)\)$", joined, re.MULTILINE)
-    asked = re.search(r'on_node (caviar run .*) "\$@" &$', joined, re.MULTILINE)
+    asked = re.search(r'on_node (caviar .*) "\$@" &$', joined, re.MULTILINE)
     if begun is None or asked is None:
         raise Wrong("no `ray symmetric-run`, or no `caviar run`")
     sound(begun[1] + " -- true")
@@ -100,16 +100,16 @@ BROKEN = [
     ("--time=12:00:00", "--time=12h", "sbatch"),
     ("##SBATCH --gpus-per-node=4", "##SBATCH --gpu=4", "sbatch"),
     ("\nset -euo pipefail\n", "\nset -euo pipefail\n#SBATCH --qos=low\n", "first command"),
-    ("ray symmetric-run", "ray symetric-run", "no `ray symetric-run`"),
+    ("(ray symmetric-run", "(ray symetric-run", "no `ray symetric-run`"),
     ('--num-cpus "$SLURM', '--num-cpu "$SLURM', "--num-cpu"),
-    ("ray symmetric-run --address", "ray symmetric-run --head --address", "takes no --head"),
-    ("caviar run", "caviar runs", "caviar run"),
+    ("(ray symmetric-run --address", "(ray symmetric-run --head --address", "takes no --head"),
+    ("on_node caviar run", "on_node caviar runs", "no `caviar runs`|no `caviar run`"),
     ("--resume ", "", "would not go on"),
     ('--out "$out"', '--oout "$out"', "--oout"),
     ("scontrol requeue", "scontrol release", "not queued again"),
     ("export RAY_AUTH_MODE=token RAY_AUTH_TOKEN", "export RAY_AUTH_TOKEN", "without a token"),
     ("--kill-on-bad-exit=1", "--kill-on-bad-exit=0", "waited for"),
-    ("VENV=~/caviar-venv sbatch", "sbatch", "VENV|told nowhere"),
+    ("VENV=~/caviar-venv sbatch", "sbatch", "told nowhere"),
 ]
 
 

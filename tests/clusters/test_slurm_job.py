@@ -21,7 +21,10 @@ from tests.clusters.fake_slurm import CPUS, install
 from tests.clusters.files import FOLDER, ROOT
 from tests.clusters.machines import ADDRESSES, Machines, why_not
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.skipif("why_not()", reason="namespaces are needed")]
+pytestmark = [
+    pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300),
+    pytest.mark.skipif("why_not()", reason="namespaces are needed"),
+]  # fmt: skip
 
 TRIALS, STEPS = 12, 6
 SWEEP = f"""
@@ -77,13 +80,13 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     assert cut.returncode == -signal.SIGKILL, cut.stderr.decode()
     whole = subprocess.Popen([*alone, "whole"], cwd=machines.folder, env=env, stdout=subprocess.DEVNULL)
 
-    status, said = machines.run(0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=110)
+    status, said = machines.run(0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=270)
 
     assert status == 0, said
     assert whole.wait() == 0
     ours, theirs = (caviar.load(machines.folder / name) for name in ("out", "whole"))
     assert ours.status == "finished"
-    kept = ["status", "step", "lr", "loss"]
+    kept = ["status", "steps", "params.lr", "metrics.loss"]
     assert ours.trials()[kept].equals(theirs.trials()[kept])
     nodes = ours.curves().groupby("trial")["node"].last()
     assert set(nodes[nodes.index > CUT[0]]) == {0, 1}  # both trained what was left
