@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.cluster.nodes import Nodes
 
+PLAIN: dict[str, Any] = {"cpus": 3, "resources": {"place": 1}}
+"""What each node has, the head too: room for three trials, or for one that wants a place."""
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Nodes]:
-    nodes = Nodes(cpus=0)
+    nodes = Nodes(**PLAIN)
     yield nodes
     nodes.end()
 
 
 @pytest.fixture
 def nodes(cluster: Nodes) -> Nodes:
-    """A head without cores, where drivers are, and two nodes with one core each."""
-    cluster.complete(2)
+    cluster.complete(2, **PLAIN)
     return cluster

@@ -29,6 +29,9 @@ PORTS = range(20_000, 32_000)
 MARK = "CAVIAR_NODE_MARK"
 """An environment variable by which every process of a node can be found, whoever its parent has become."""
 
+NUMBER = "CAVIAR_NODE"
+"""What every process of a node reads its number from: 0 is the head."""
+
 BEGIN = """
 import ctypes, os, signal, sys
 
@@ -86,17 +89,19 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
 class Node:
     """One `ray start`, and all processes that come of it."""
 
-    def __init__(self, folder: Path, arguments: Iterable[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, number: int, folder: Path, arguments: Iterable[str], environment: Mapping[str, str]
+    ) -> None:
+        self.number = number
         self.folder = folder
-        self.plain = False
-        """Whether it has one core, and nothing else."""
+        self.amounts: list[str] = []
         self.mark = secrets.token_hex(8)
         self._told = folder / "told"
         folder.mkdir(parents=True)
         with self._told.open("w") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", BEGIN, str(os.getpid()), f"--temp-dir={folder}", *arguments],
-                env={**environment, MARK: self.mark},
+                env={**environment, MARK: self.mark, NUMBER: str(number)},
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=subprocess.STDOUT,
@@ -191,19 +196,21 @@ class Nodes:
         """Have one more node; ``wait`` until it has joined. None of what it is said to have need exist."""
         amounts = _amounts(cpus=cpus, gpus=gpus, labels=labels, resources=resources)
         node = self._begin(f"--address={self.address}", *amounts)
-        node.plain = amounts == _amounts(cpus=1, gpus=0, labels=None, resources=None)
+        node.amounts = amounts
         if wait:
             self._wait(node)
         return node
 
-    def complete(self, count: int) -> None:
-        """Have so many nodes besides the head, with one core each, and no others."""
-        for node in [node for node in self.nodes if node is not self.head and not node.plain]:
-            self.kill(node)
-        while len(self.nodes) <= count:
-            self.add(wait=False)
-        for node in self.nodes[count + 1 :]:
-            self.kill(node)
+    def complete(self, count: int, **wanted: Any) -> None:
+        """Have so many nodes besides the head, as `add` makes them, and no others."""
+        amounts = _amounts(**wanted)
+        others = self.nodes[1:]
+        alike = [node for node in others if node.amounts == amounts][:count]
+        for node in others:
+            if node not in alike:
+                self.kill(node)
+        for _ in range(count - len(alike)):
+            self.add(**wanted, wait=False)
         self.wait()
 
     def wait(self) -> None:
@@ -215,6 +222,10 @@ class Nodes:
         """Lose a node: all its processes at once, and no others."""
         self.nodes.remove(node)
         node.end()
+
+    def workers(self) -> list[int]:
+        """The processes of Ray's in which somebody's workers are."""
+        return [pid for node in self.nodes for pid in node.named("ray::WorkerActor")]
 
     def end(self) -> None:
         """End every process of every node."""
@@ -240,7 +251,9 @@ class Nodes:
             "--include-log-monitor=false",
             "--disable-usage-stats",
         ]
-        node = Node(self.folder / str(number), [*arguments, *common], {**self.environment, **self._changes})
+        node = Node(
+            number, self.folder / str(number), [*arguments, *common], {**self.environment, **self._changes}
+        )
         self.nodes.append(node)
         return node
 
@@ -258,7 +271,11 @@ class Nodes:
 
 
 def _amounts(
-    *, cpus: int, gpus: int, labels: Mapping[str, str] | None, resources: Mapping[str, float] | None
+    *,
+    cpus: int = 1,
+    gpus: int = 0,
+    labels: Mapping[str, str] | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> list[str]:
     named = ",".join(f"{name}={value}" for name, value in (labels or {}).items())
     return [
