@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.nodes import Nodes
-
-PLAIN: dict[str, Any] = {"cpus": 3, "resources": {"place": 1}}
-"""What each node has, the head too: room for three trials, or for one that wants a place."""
+from tests.cluster.sweeps import PLAIN, Make, Sweep
 
 
 @pytest.fixture(scope="session")
@@ -22,5 +21,18 @@ def cluster() -> Iterator[Nodes]:
 
 @pytest.fixture
 def nodes(cluster: Nodes) -> Nodes:
-    cluster.complete(2, **PLAIN)
+    cluster.have(PLAIN, PLAIN)
     return cluster
+
+
+@pytest.fixture
+def make(tmp_path: Path, cluster: Nodes) -> Iterator[Make]:
+    made: list[Sweep] = []
+
+    def one(name: str = "gated", **options: Any) -> Sweep:
+        made.append(Sweep(tmp_path / name, cluster, **options))
+        return made[-1]
+
+    yield one
+    for sweep in made:
+        sweep.end()

@@ -29,6 +29,9 @@ PORTS = range(20_000, 32_000)
 MARK = "CAVIAR_NODE_MARK"
 """An environment variable by which every process of a node can be found, whoever its parent has become."""
 
+TOO_SLOW = "timed out during startup"
+BEGINS = 3
+
 NUMBER = "CAVIAR_NODE"
 """What every process of a node reads its number from: 0 is the head."""
 
@@ -97,11 +100,18 @@ class Node:
         self.amounts: list[str] = []
         self.mark = secrets.token_hex(8)
         self._told = folder / "told"
+        self._command = [sys.executable, "-c", BEGIN, str(os.getpid()), f"--temp-dir={folder}", *arguments]
+        self._environment = {**environment, MARK: self.mark, NUMBER: str(number)}
+        self._begins = 0
         folder.mkdir(parents=True)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._begins += 1
         with self._told.open("w") as told:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", BEGIN, str(os.getpid()), f"--temp-dir={folder}", *arguments],
-                env={**environment, MARK: self.mark, NUMBER: str(number)},
+                self._command,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=subprocess.STDOUT,
@@ -109,8 +119,13 @@ class Node:
             )
 
     def begun(self) -> bool:
+        """Whether it has joined. Ray gives a node 30 seconds for that; on a busy machine it tries again."""
         told = self._told.read_text()
-        assert self.process.poll() is None, told
+        if self.process.poll() is not None:
+            assert TOO_SLOW in told, told
+            assert self._begins < BEGINS, told
+            self.end()
+            self._begin()
         return "Ray runtime started" in told
 
     def processes(self) -> dict[int, str]:
@@ -175,7 +190,15 @@ class Nodes:
         token = {"RAY_AUTH_MODE": "disabled"}
         if self.token is not None:
             token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
-        return {**kept, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "RAY_USAGE_STATS_ENABLED": "0", **token}
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {
+            **kept,
+            "PATH": programs,
+            "PYTHONPATH": path,
+            "PYTHONWARNINGS": "ignore",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            **token,
+        }
 
     @property
     def dashboard(self) -> str:
@@ -201,16 +224,17 @@ class Nodes:
             self._wait(node)
         return node
 
-    def complete(self, count: int, **wanted: Any) -> None:
-        """Have so many nodes besides the head, as `add` makes them, and no others."""
-        amounts = _amounts(**wanted)
-        others = self.nodes[1:]
-        alike = [node for node in others if node.amounts == amounts][:count]
-        for node in others:
-            if node not in alike:
+    def have(self, *wanted: Mapping[str, Any]) -> None:
+        """Have these nodes besides the head, each as `add` makes it, and no others."""
+        missing = [(_amounts(**one), one) for one in wanted]
+        for node in self.nodes[1:]:
+            found = next((one for one in missing if one[0] == node.amounts), None)
+            if found is None:
                 self.kill(node)
-        for _ in range(count - len(alike)):
-            self.add(**wanted, wait=False)
+            else:
+                missing.remove(found)
+        for _, one in missing:
+            self.add(**one, wait=False)
         self.wait()
 
     def wait(self) -> None:

@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ import pandas as pd
 
 import caviar
 from tests.cluster.nodes import DEADLINE_S, MARK, NUMBER, Nodes, marked, send, until
+
+PLAIN: dict[str, Any] = {"cpus": 3, "resources": {"place": 1}}
+"""What nodes have, the head too: room for three trials, or for one that wants a place."""
+
+GPU: dict[str, Any] = {"cpus": 1, "gpus": 1, "labels": {"zone": "b"}}
+"""A node that says it has a GPU."""
 
 STEPS = 6
 GATE_STEP = 4
@@ -22,6 +29,7 @@ import os, time
 from pathlib import Path
 
 import caviar
+import recipe
 
 GATE = Path(__GATE__)
 
@@ -33,7 +41,8 @@ def train(trial):
             time.sleep(0.02)
         x *= 1 - trial.params["lr"]
         gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        trial.report(loss=x, node=float(os.environ["{NUMBER}"]), gpu=float(gpu or -1))
+        node = float(os.environ["{NUMBER}"])
+        trial.report(loss=x, version=recipe.VERSION, node=node, gpu=float(gpu or -1))
         if trial.checkpoint_due:
             with trial.checkpoint() as folder:
                 (folder / "x").write_text(repr(x))
@@ -46,28 +55,38 @@ sweep = caviar.Sweep(
 '''
 
 
+Make = Callable[..., "Sweep"]
+
+
 class Sweep:
     """A sweep of its own folder and file. Its trials wait before `GATE_STEP` until the gate is open."""
 
     def __init__(
-        self, folder: Path, nodes: Nodes, *, trials: int = 8, resources: str = "Resources()", file: str = FILE
+        self, folder: Path, nodes: Nodes, *, trials: int = 8, resources: str = "Resources()", version: int = 1
     ) -> None:
         self.folder = folder
         self.nodes = nodes
-        self.path = folder / "sweep"
+        self.path = folder / "sweeps" / folder.name
         self.gate = folder / "gate"
+        self.job = f"{folder.name}-{secrets.token_hex(3)}"
         self.project = folder / "project"
         self.project.mkdir(parents=True)
+        file = FILE
         for name, value in {"GATE": repr(str(self.gate)), "TRIALS": trials, "RESOURCES": resources}.items():
             file = file.replace(f"__{name}__", str(value))
-        self.file = self.project / "gated.py"
-        self.file.write_text(file)
+        (self.project / "gated.py").write_text(file)
+        (self.project / "recipe.py").write_text(f"VERSION = {version}\n")
         self._trials = trials
         self._clients: list[Client] = []
 
     def run(self, *options: str) -> Client:
         """`caviar run`: the driver is this machine's."""
-        return self.call("run", self.file.name, "--address", self.nodes.address, "--out", str(self.path), *options)
+        return self.call("run", "gated.py", "--address", self.nodes.address, "--out", str(self.path), *options)
+
+    def submit(self, *options: str) -> Client:
+        """`caviar submit`: the driver is on the head, as the job `job`."""
+        where = ["--address", self.nodes.dashboard, "--out", str(self.path), "--job-id", self.job]
+        return self.call("submit", "gated.py", *where, *options)
 
     def call(self, *arguments: str) -> Client:
         """Any other command, of somebody who stands in the project's folder."""
