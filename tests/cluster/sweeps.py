@@ -18,7 +18,7 @@ from tests.cluster.nodes import DEADLINE_S, MARK, NUMBER, Nodes, marked, send, u
 PLAIN: dict[str, Any] = {"cpus": 3, "resources": {"place": 1}}
 """What nodes have, the head too: room for three trials, or for one that wants a place."""
 
-GPU: dict[str, Any] = {"cpus": 1, "gpus": 1, "labels": {"zone": "b"}}
+GPU: dict[str, Any] = {"cpus": 2, "gpus": 1, "labels": {"zone": "b"}}
 """A node that says it has a GPU."""
 
 STEPS = 6
@@ -78,6 +78,10 @@ class Sweep:
         (self.project / "recipe.py").write_text(f"VERSION = {version}\n")
         self._trials = trials
         self._clients: list[Client] = []
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
     def run(self, *options: str) -> Client:
         """`caviar run`: the driver is this machine's."""

@@ -31,7 +31,7 @@ def alone(cluster: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     sweep = Sweep(tmp_path_factory.mktemp("alone"), cluster, resources="Resources(labels={'zone': 'b'})")
     sweep.gate.touch()
     try:
-        sweep.run().ends()
+        sweep.run("--workers", "2").ends()
         yield sweep.ended_well()
     finally:
         sweep.end()
