@@ -1,0 +1,47 @@
+"""What went wrong between here and a cluster, in one line."""
+
+from __future__ import annotations
+
+import requests
+
+from caviar.jobs.connection import ANSWER_S, CONNECT_S, RefusedError
+
+LONGEST = 300
+
+
+def refusal(error: RefusedError) -> str:
+    """What an answer that is an error means, and what to do."""
+    if error.status == requests.codes.unauthorized:
+        return (
+            "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or "
+            "RAY_AUTH_TOKEN_PATH to its file (by default ~/.ray/auth_token)"
+        )
+    if error.status == requests.codes.forbidden:
+        return (
+            "it does not take the token that it was given; RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH "
+            "names (by default ~/.ray/auth_token), must hold the cluster's own"
+        )
+    return f"{last_line(str(error)) or 'no reason given'} (HTTP status {error.status})"
+
+
+def unreachable(error: Exception) -> str:
+    """What an exception on the way to a cluster means."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"its TLS certificate is not accepted: {last_line(str(error))}"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no answer within {CONNECT_S:g} s; is the port open from here?"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"something listens there, and gave no answer within {ANSWER_S:g} s"
+    if isinstance(
+        error, requests.exceptions.HTTPError | requests.exceptions.JSONDecodeError | KeyError
+    ) or "returned 404" in str(error):
+        return "what listens there is not the dashboard of a Ray cluster; its port is 8265 unless it was changed"
+    if isinstance(error, ConnectionError | requests.exceptions.ConnectionError):
+        return "nothing listens there, or the name is not known"
+    return last_line(str(error)) or type(error).__name__
+
+
+def last_line(text: str) -> str:
+    """The line of a traceback that says what was wrong; of other text its last."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].rstrip(".")[:LONGEST] if lines else ""
