@@ -46,6 +46,7 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "submit": "caviar.cli.submit",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

@@ -24,8 +24,8 @@ def outlive(folder: SweepFolder) -> bool:
         refuse_if_held(folder, wall_clock_us())
     age_s = max(0.0, (wall_clock_us() - first.time_us) / 1e6)
     click.echo(
-        f"{folder}: process {first.pid} on {first.host} had it in hand {age_s:.0f} s ago; waiting to see whether it "
-        f"is gone, for {FRESH_S - age_s:.0f} s at most",
+        f"{folder}: process {first.pid} on {first.host} had it in hand {age_s:.0f} s ago; waiting for at most "
+        f"{max(0.0, FRESH_S - age_s):.0f} s to see whether it is gone",
         err=True,
     )
     began_s = time.monotonic()

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _CHANGES = (
-    click.option("--trials", type=click.IntRange(min=1), metavar="N", help="How many trials, instead of the Sweep's."),
     click.option(
-        "--max-step", type=click.IntRange(min=1), metavar="N", help="The last step of a trial, instead of the Sweep's."
+        "--trials", type=click.IntRange(min=1), metavar="N", help="How many trials, instead of the Sweep's."
+    ),
+    click.option(
+        "--max-step",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="The last step of a trial, instead of the Sweep's.",
     ),
     click.option("--seed", type=int, metavar="N", help="Another seed: other params."),
 )
@@ -40,7 +45,9 @@ def change_options(command: AnyFunction) -> AnyFunction:
 @click.option("--out", metavar="DIR", help="The sweep folder to make.  [default: runs/<stem of FILE>]")
 @change_options
 @click.option("--resume", is_flag=True, help="Go on with the sweep in DIR, where there is one.")
-@click.option("--allow-change", is_flag=True, help="With --resume, also where space, metric, code, ... have changed.")
+@click.option(
+    "--allow-change", is_flag=True, help="With --resume, also where space, metric, code, ... have changed."
+)
 @conduct_options
 @debug_option
 def run(

@@ -1,7 +1,7 @@
 """What a job runs on the cluster: looks whether everything is there, and becomes ``caviar run``.
 
-It is run as ``python -m caviar.jobs.entry FILE[:NAME] --out URI ...`` and needs nothing but Python's own library, so
-that it can say in one line what is missing, before anything is made or trained.
+It is run as ``python -m caviar.jobs.entry FILE[:NAME] --out URI ...`` and needs nothing but Python's own library,
+so that it can say in one line what is missing, before anything is made or trained.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ WRONG_USE = 2
 
 OLDEST = (3, 11)
 
+WORKERS = "--python_worker_command="
+
 NEEDED = ("click", "cloudpickle", "numpy", "pandas", "pyarrow", "ray", "rich", "scipy")
 """What caviar itself cannot do without, as it is imported."""
 
 NEEDED_FOR = {"s3": "obstore", "gs": "obstore"}
 """What it needs for sweeps at URLs of this kind."""
 
-_MEND = "install it there, or submit with --requirements FILE that names it"
+_MEND = "install that there, or submit with a --requirements FILE that names it"
 
 
 def main(arguments: list[str]) -> None:
     """Become ``caviar run`` with these arguments and ``--resume``, or say what is missing and exit."""
+    if not _there("ray") and (python := rays_python()) != sys.executable:
+        os.execv(python, [python, "-m", "caviar.jobs.entry", *arguments])
     problem = wrong(arguments)
     if problem is not None:
         print(f"caviar: error: {problem}", file=sys.stderr)
@@ -36,19 +40,35 @@ def main(arguments: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "caviar", "run", *arguments, "--resume"])
 
 
+def rays_python() -> str:
+    """The Python that Ray itself runs with, which is not always the one that is called ``python``: the raylet, a
+    parent of every job, knows it. Where that cannot be found, this one."""
+    process = os.getppid()
+    try:
+        while process > 1:
+            command = Path(f"/proc/{process}/cmdline").read_text("utf-8", "replace").split("\0")
+            for word in command:
+                if word.startswith(WORKERS):
+                    return word[len(WORKERS) :].split(" ")[0]
+            status = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2]
+            process = int(status.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux, or another user's process
+    return sys.executable
+
+
 def wrong(arguments: list[str]) -> str | None:
     """What keeps the sweep from running here; None: nothing is known to."""
     if sys.version_info < OLDEST:
         oldest, here = (".".join(map(str, version[:2])) for version in (OLDEST, sys.version_info))
         return f"the cluster has Python {here} ({sys.executable}); caviar needs {oldest} or later"
-    place = _value(arguments, "--out") or ""
-    extra = NEEDED_FOR.get(place.partition("://")[0].lower())
-    missing = [name for name in (*NEEDED, *([extra] if extra else [])) if not _there(name)]
-    if "ray" in missing:
+    if not _there("ray"):
         return (
-            f"{sys.executable}, which `python` is on the cluster, has no Ray: start its head with the right one on the "
-            "PATH, or name its folder with --env 'PATH=/its/bin:${PATH}'"
+            f"{sys.executable}, which the cluster calls python, has no Ray: start its head with the Python of its "
+            "environment on the PATH, or give the job one with --env 'PATH=/its/bin:${PATH}'"
         )
+    extra = NEEDED_FOR.get((_value(arguments, "--out") or "").partition("://")[0].lower())
+    missing = [name for name in (*NEEDED, *([extra] if extra else [])) if not _there(name)]
     if missing:
         return f"the cluster lacks {_listed(missing)}, which caviar needs: {_MEND}"
     return _file_lacks(arguments[0])

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from caviar.errors import UsageError
+from caviar.store.place import Place, Url
 
 REQUIREMENTS = "requirements.txt"
 """Installed where it lies in the working directory, and nothing else is said."""
 
 INSTALLERS = ("pip", "uv", "conda")
 """Ray's ways to install packages; a job has one of them."""
+
+CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_"}
+"""How variables begin by which an object store is reached. None of them is sent unless it is named."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NESTED = re.compile(r"(?:-r|--requirement)(?:\s+|=)(?P<file>.+)")
@@ -33,6 +37,12 @@ def variables(words: Sequence[str], here: Mapping[str, str] = os.environ) -> dic
             raise UsageError(f"--env {name}: is not set here; give it a value, as in --env {name}=VALUE")
         found[name] = value if equals else here[name]
     return found
+
+
+def without(place: Place, sent: Mapping[str, str], here: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables of this machine by which an object store is reached, as far as they are not sent."""
+    prefix = CREDENTIALS.get(str(place).partition("://")[0]) if isinstance(place, Url) else None
+    return [] if prefix is None else sorted(name for name in here if name.startswith(prefix) and name not in sent)
 
 
 def requirements(file: Path) -> list[str]:
@@ -60,8 +70,8 @@ def _lines(file: Path, *, within: tuple[Path, ...]) -> Iterator[str]:
                 yield from _lines(inner, within=(*within, inner))
         elif _LOCAL.fullmatch(wanted):
             raise UsageError(
-                f"{file}: {wanted}: refers to files of this machine, where a cluster's pip finds nothing; write the "
-                "package as it is called in an index, or leave it out and send its source with the working directory"
+                f"{file}: {wanted}: refers to files of this machine, which a cluster's pip does not have; write the "
+                "package as an index calls it, or leave it out and send its source with the working directory"
             )
         elif wanted:
             yield wanted

@@ -35,21 +35,16 @@ TRIES = 5
 
 def follow(jobs: Jobs, connection: Connection, job: str) -> Iterator[str]:
     """What a job prints, from its beginning, until it has ended; see `Jobs.follow`."""
-    loop = asyncio.new_event_loop()
-    pieces = _Following(jobs, connection, job).pieces()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    try:
-        while True:
-            try:
-                piece = loop.run_until_complete(anext(pieces))
-            except StopAsyncIteration:
-                break
+    with asyncio.Runner() as runner:  # which lets Ctrl-C end what is under way, and closes everything
+        pieces = _Following(jobs, connection, job).pieces()
+        while (piece := runner.run(_next(pieces))) is not None:
             if text := decoder.decode(piece):
                 yield text
-    finally:
-        loop.run_until_complete(pieces.aclose())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
 
 
 class _Following:

@@ -1,7 +1,7 @@
 """What is sent to a cluster, as files that it takes: the working directory as a zip, and caviar's own code.
 
-A zip is the same to the last byte where the files in it are, so a folder that has not changed is not sent again: Ray
-knows it by its content.
+A zip is the same to the last byte where the files in it are, so a folder that has not changed is not sent again:
+Ray knows it by its content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIECE_BYTES = 2**20
 
 
 def most_bytes() -> int:
-    """The largest package that Ray takes through its job API. Its own storage takes more; its web server does not."""
+    """The largest package that Ray's job API takes. Ray's storage takes more; the web server before it does not."""
     from ray._private import ray_constants
 
     most: int = getattr(ray_constants, "DASHBOARD_CLIENT_MAX_SIZE", 100 * 2**20)
@@ -39,8 +39,8 @@ def told(working_dir: WorkingDir) -> str:
 def pack(working_dir: WorkingDir, into: Path, *, at_most: int) -> Path:
     """Make a zip of a working directory in the folder ``into``.
 
-    `UsageError` where it would have more than ``at_most`` bytes, which is found out as early as that is, or where a
-    file cannot be read.
+    `UsageError` where it would have more than ``at_most`` bytes, which is found out on the way, or where a file
+    cannot be read.
     """
     path = into / "working_dir.zip"
     with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as package:
@@ -75,8 +75,8 @@ def _add(package: zipfile.ZipFile, name: str, path: Path, *, room: Callable[[], 
 def _too_large(working_dir: WorkingDir, at_most: int) -> UsageError:
     heavy = ", ".join(f"{name} ({size(size_bytes)})" for name, size_bytes in working_dir.largest())
     return UsageError(
-        f"the working directory {told(working_dir)}: Ray takes {size(at_most)} at most, packed; the largest are {heavy}: "
-        "name what no trial needs in .gitignore or .rayignore, or another folder with --working-dir"
+        f"the working directory {told(working_dir)}: packed, that is more than the {size(at_most)} that Ray takes; most "
+        f"are {heavy}: name what no trial needs in .gitignore or .rayignore, or a smaller folder with --working-dir"
     )
 
 

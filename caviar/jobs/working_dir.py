@@ -29,6 +29,9 @@ TOLD = 3
 MOST = 0.9
 """Of a folder that weighs much, the part is named that holds so much of it."""
 
+LEAST = 0.01
+"""What weighs less, in parts of the heaviest, is not worth naming."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingDir:
@@ -49,21 +52,22 @@ class WorkingDir:
         """What a file is called below the root; `UsageError` where it is not sent."""
         if not (outer := file.parent.resolve()).is_relative_to(root := self.root.resolve()):
             raise UsageError(
-                f"{file}: lies outside of the working directory {self.root}, which is what is sent: name a folder that "
-                "holds both with --working-dir"
+                f"{file}: lies outside of the working directory {self.root}, which is what is sent: name a folder "
+                "that holds both with --working-dir"
             )
         name = (outer / file.name).relative_to(root).as_posix()
         if name not in self.sizes_bytes:
             raise UsageError(
-                f"{file}: is not sent with the working directory {self.root}: {GITIGNORE} or {RAYIGNORE} names it, or "
-                f"it lies in an environment, a cache, a sweep or {RUNS}/"
+                f"{file}: is not sent with the working directory {self.root}: {GITIGNORE} or {RAYIGNORE} names it, "
+                f"or it lies in an environment, a cache, a sweep or {RUNS}/"
             )
         return name
 
     def largest(self) -> list[tuple[str, int]]:
-        """The files and folders that weigh most, with their sizes: of a folder the part that nearly all of it is."""
+        """What weighs most, with its size: a file, or a folder, or the part of one that is nearly all of it."""
         found = [self._narrowed(name, names) for name, names in _grouped("", list(self.sizes_bytes)).items()]
-        return sorted(found, key=lambda one: -one[1])[:TOLD]
+        found.sort(key=lambda one: -one[1])
+        return [one for one in found if one[1] >= found[0][1] * LEAST][:TOLD]
 
     def _narrowed(self, name: str, names: list[str]) -> tuple[str, int]:
         size_bytes = sum(map(self.sizes_bytes.__getitem__, names))
@@ -90,8 +94,8 @@ def default_root(file: Path) -> Path:
     root = here if file.is_relative_to(here) else file.parent
     if root in (Path.home(), Path(root.anchor)):
         raise UsageError(
-            f"{root}: would be sent as a whole, since {file.name} lies there: name the folder of your project with "
-            "--working-dir"
+            f"{root}: would be sent as a whole, since {file.name} lies there: name the folder of your project "
+            "with --working-dir"
         )
     return root
 
@@ -116,8 +120,8 @@ class _Walk:
     def files(
         self, folder: Path, prefix: str, *, rules: IgnoreFiles, way: tuple[Path, ...], ignored: bool = False
     ) -> Iterator[tuple[str, int]]:
-        """The files in a folder that are sent, with their sizes. ``way``: the folders that lead here as they really
-        lie, this one last; ``ignored``: .gitignore names the folder, so only what is tracked is sent."""
+        """The files in a folder that are sent, with their sizes. ``way``: the folders that lead here as they
+        really lie, this one last; ``ignored``: .gitignore names the folder, so only what is tracked is sent."""
         rules = rules.at(folder)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
