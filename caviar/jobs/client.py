@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from caviar.jobs.connection import Connection
 
 KIND, FOLDER, NAME, VERSION = "caviar_kind", "caviar_folder", "caviar_name", "caviar_version"
+COMMAND = "caviar_command"
 """Keys of a job's metadata: what it is (`SWEEP` or `QUERY`); its sweep folder, as the cluster knows it (an
-absolute path or a URL); the name of its Sweep's file, without .py; the version of caviar that submitted it."""
+absolute path or a URL); the name of its Sweep's file, without .py; the version of caviar that submitted it; the
+command line that did, to be shown to who wants to go on with the sweep."""
 
 SWEEP, QUERY = "sweep", "query"
 """Kinds of jobs: one that runs a sweep, and one that looks at a sweep or steers it and has ended in a moment."""
@@ -64,6 +66,8 @@ class JobInfo:
     """The exit status of the entrypoint; None before it has ended, and where it never began."""
     node: str | None
     """Ray's id of the node that the entrypoint runs on; None before it has begun."""
+    runtime_env: Mapping[str, Any]
+    """What it was submitted with; folders have become packages of the cluster."""
 
     @property
     def ended(self) -> bool:
@@ -167,6 +171,11 @@ class Jobs:
         with self._asked(f"cannot end job {job} at {self.address}", job=job):
             return bool(self._connection.stop_job(job))
 
+    def delete(self, job: str) -> None:
+        """Have a cluster forget a job that has ended."""
+        with self._asked(f"cannot delete job {job} at {self.address}", job=job):
+            self._connection.delete_job(job)
+
     def _connect(self) -> Connection:
         try:
             from caviar.jobs.connection import Connection, RefusedError
@@ -198,8 +207,10 @@ class Jobs:
             if error.status == 404 and job is not None:
                 raise self._no_such_job(job) from None
             raise ClusterError(f"{problem}: {refusal(error)}") from error
-        except (OSError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-            if isinstance(error, CaviarError) or "ray[default]" in str(error):
+        except CaviarError:
+            raise
+        except Exception as error:
+            if "ray[default]" in str(error):
                 raise
             raise ClusterError(f"{problem}: {unreachable(error)}") from error
 
@@ -231,4 +242,5 @@ def _info(details: Any) -> JobInfo:
         message=details.message or "",
         exit_code=details.driver_exit_code,
         node=details.driver_node_id,
+        runtime_env=dict(details.runtime_env or {}),
     )
