@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -39,17 +40,30 @@ def follow(jobs: Jobs, connection: Connection, job: str) -> Iterator[str]:
     pieces = _Following(jobs, connection, job).pieces()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     try:
-        while True:
-            try:
-                piece = loop.run_until_complete(anext(pieces))
-            except StopAsyncIteration:
-                break
+        while (piece := _next(loop, pieces)) is not None:
             if text := decoder.decode(piece):
                 yield text
     finally:
         loop.run_until_complete(pieces.aclose())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _next(loop: asyncio.AbstractEventLoop, pieces: AsyncIterator[bytes]) -> bytes | None:
+    """The next piece; None after the last."""
+
+    async def wait() -> bytes | None:
+        return await anext(pieces, None)
+
+    task = loop.create_task(wait())
+    try:
+        return loop.run_until_complete(task)
+    except BaseException:  # Ctrl-C, above all: what it waits for must not stay behind
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        raise
 
 
 class _Following:
