@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caviar.errors import CaviarError, ClusterError, UsageError
@@ -38,7 +38,8 @@ command line that did, to be shown to who wants to go on with the sweep."""
 SWEEP, QUERY = "sweep", "query"
 """Kinds of jobs: one that runs a sweep, and one that looks at a sweep or steers it and has ended in a moment."""
 
-ORDERLY_END = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
+STOP_WAIT, STOP_WAIT_S = "RAY_JOB_STOP_WAIT_TIME_S", 3.0
+ORDERLY_END = {STOP_WAIT: "30"}
 """Environment variables of every job that runs a sweep: how long it has between SIGTERM and SIGKILL. A driver has
 ended within 10 seconds; an object store that does not answer at that moment takes longer."""
 
@@ -66,7 +67,7 @@ class JobInfo:
     """The exit status of the entrypoint; None before it has ended, and where it never began."""
     node: str | None
     """Ray's id of the node that the entrypoint runs on; None before it has begun."""
-    runtime_env: Mapping[str, Any]
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
     """What it was submitted with; folders have become packages of the cluster."""
 
     @property
@@ -78,6 +79,15 @@ class JobInfo:
     def folder(self) -> str | None:
         """The sweep folder that it works on, as the cluster knows it; None of jobs that are not caviar's."""
         return self.metadata.get(FOLDER)
+
+    @property
+    def stop_wait_s(self) -> float:
+        """How long it has to end once it was asked to, before it is killed."""
+        variables = self.runtime_env.get("env_vars") or {}
+        try:
+            return float(variables.get(STOP_WAIT, STOP_WAIT_S))
+        except ValueError:
+            return STOP_WAIT_S
 
     @property
     def kind(self) -> str | None:
@@ -215,7 +225,7 @@ class Jobs:
             raise ClusterError(f"{problem}: {unreachable(error)}") from error
 
     def _no_such_job(self, job: str) -> UsageError:
-        names = [each.id for each in self.list()]
+        names = [each.id for each in self.list() if each.kind != QUERY]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         there = f"there are {', '.join(names[:SHOWN])}{more}" if names else "it has none"
         return UsageError(f"no job {job} at {self.address}; {there}")

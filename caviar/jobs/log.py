@@ -6,7 +6,6 @@ import asyncio
 import codecs
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -36,34 +35,16 @@ TRIES = 5
 
 def follow(jobs: Jobs, connection: Connection, job: str) -> Iterator[str]:
     """What a job prints, from its beginning, until it has ended; see `Jobs.follow`."""
-    loop = asyncio.new_event_loop()
-    pieces = _Following(jobs, connection, job).pieces()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    try:
-        while (piece := _next(loop, pieces)) is not None:
+    with asyncio.Runner() as runner:  # which lets Ctrl-C end what is under way, and closes everything
+        pieces = _Following(jobs, connection, job).pieces()
+        while (piece := runner.run(_next(pieces))) is not None:
             if text := decoder.decode(piece):
                 yield text
-    finally:
-        loop.run_until_complete(pieces.aclose())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
-def _next(loop: asyncio.AbstractEventLoop, pieces: AsyncIterator[bytes]) -> bytes | None:
-    """The next piece; None after the last."""
-
-    async def wait() -> bytes | None:
-        return await anext(pieces, None)
-
-    task = loop.create_task(wait())
-    try:
-        return loop.run_until_complete(task)
-    except BaseException:  # Ctrl-C, above all: what it waits for must not stay behind
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
-        raise
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
 
 
 class _Following:

@@ -30,6 +30,9 @@ ENTRY = "caviar.cli.answering"
 SETTING = "CAVIAR_ANSWERING"
 """The environment variable that tells it how, as JSON of a `Manner`."""
 
+PYTHON = 'exec "$(command -v python || command -v python3)"'
+"""Whatever Python the cluster has, as a shell finds it."""
+
 KEPT = ("env_vars", "pip", "uv", "conda", "container", "image_uri", "py_executable", "config")
 """What a query takes over of the runtime environment of the sweep that it asks about: the way to its packages, and
 to where it lies."""
@@ -116,7 +119,7 @@ def start(jobs: Jobs, words: Sequence[str], *, folder: str, sweep: JobInfo | Non
         SETTING: json.dumps(dataclasses.asdict(manner)),
     }
     id = jobs.submit(  # noqa: A001 - what it is
-        f"python -m {ENTRY} {shlex.join(words)}",
+        f"{PYTHON} -m {ENTRY} {shlex.join(words)}",
         runtime_env={
             **environment,
             "env_vars": variables,

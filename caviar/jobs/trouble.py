@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import requests
 from ray.exceptions import AuthenticationError
 
@@ -9,12 +11,14 @@ from caviar.jobs.connection import ANSWER_S, CONNECT_S, RefusedError
 
 LONGEST = 300
 
+_ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception): ")
+
 NO_TOKEN = (
     "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH to its file (by "
     "default ~/.ray/auth_token)"
 )
 
-_NO_DASHBOARD = (requests.exceptions.HTTPError, requests.exceptions.JSONDecodeError, KeyError)
+_NO_DASHBOARD = (requests.exceptions.JSONDecodeError, KeyError)
 """What Ray's client raises where the answer is not that of a dashboard."""
 
 
@@ -27,7 +31,7 @@ def refusal(error: RefusedError) -> str:
             "it does not take the token that it was given; RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH "
             "names (by default ~/.ray/auth_token), must hold the cluster's own"
         )
-    return f"{last_line(str(error)) or 'no reason given'} (HTTP status {error.status})"
+    return f"{last_line(str(error)) or f'no reason given, with HTTP status {error.status}'}"
 
 
 def unreachable(error: Exception) -> str:
@@ -37,12 +41,19 @@ def unreachable(error: Exception) -> str:
     if isinstance(error, ConnectionError) and isinstance(error.__context__, Exception):
         error = error.__context__  # Ray's client says of every way not to connect only that
     text = str(error)
+    if "WRONG_VERSION_NUMBER" in text:
+        return "what listens there does not speak TLS; http:// is probably meant"
     if isinstance(error, requests.exceptions.SSLError):
         return f"its TLS certificate is not accepted: {last_line(text)}"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no answer within {CONNECT_S:g} s; is the port open from here?"
     if isinstance(error, requests.exceptions.Timeout):
         return f"something listens there, and gave no answer within {ANSWER_S:g} s"
+    if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return (
+            f"what listens there answers with HTTP status {status}; is it the dashboard of a Ray cluster, and up?"
+        )
     if isinstance(error, _NO_DASHBOARD) or "returned 404" in text:
         return "what listens there is not the dashboard of a Ray cluster; its port is 8265 unless it was changed"
     if "resolve" in text:
@@ -57,4 +68,4 @@ def unreachable(error: Exception) -> str:
 def last_line(text: str) -> str:
     """The line of a traceback that says what was wrong; of other text its last."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].rstrip(".")[:LONGEST] if lines else ""
+    return _ERROR.sub("", lines[-1]).rstrip(".")[:LONGEST] if lines else ""
