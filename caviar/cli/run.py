@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from caviar.cli.app import debug_option
-from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, changed, conduct, conduct_options
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def run(
     out: str | None,
     resume: bool,
     allow_change: bool,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -68,7 +66,7 @@ def run(
     """
     if allow_change and not resume:
         raise UsageError("--allow-change: a new sweep has nothing that could have changed; it goes with --resume")
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     from caviar.cli.load_file import load_sweep, split_target
     from caviar.cli.predecessor import outlive
     from caviar.store.beginnings import check_new
@@ -91,7 +89,7 @@ def run(
         folder.path,
         functools.partial(sweep.run, folder.path, executor=chosen, **how),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 

@@ -33,6 +33,7 @@ def dashboard_address(given: str | None, environment: Mapping[str, str] = os.env
     scheme, host, port = _parts(address)
     if scheme in ("http", "https") and host and port not in (GCS_PORT, CLIENT_PORT):
         return address
+    host = None if host in ("auto", "local") else host  # words for a cluster on this machine
     meant = f"http://{host or 'HEAD'}:{port if port not in (None, GCS_PORT, CLIENT_PORT) else DASHBOARD_PORT}"
     what = ": that is the port by which Ray's own processes find each other;" if port == GCS_PORT else ":"
     raise UsageError(f"--address {given}{what} jobs need the address of the cluster's dashboard, as {meant}")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caviar.errors import CaviarError, ClusterError, UsageError
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from caviar.jobs.connection import Connection
 
 KIND, FOLDER, NAME, VERSION = "caviar_kind", "caviar_folder", "caviar_name", "caviar_version"
+COMMAND = "caviar_command"
 """Keys of a job's metadata: what it is (`SWEEP` or `QUERY`); its sweep folder, as the cluster knows it (an
-absolute path or a URL); the name of its Sweep's file, without .py; the version of caviar that submitted it."""
+absolute path or a URL); the name of its Sweep's file, without .py; the version of caviar that submitted it; the
+command line that did, to be shown to who wants to go on with the sweep."""
 
 SWEEP, QUERY = "sweep", "query"
 """Kinds of jobs: one that runs a sweep, and one that looks at a sweep or steers it and has ended in a moment."""
 
-ORDERLY_END = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
+STOP_WAIT, STOP_WAIT_S = "RAY_JOB_STOP_WAIT_TIME_S", 3.0
+ORDERLY_END = {STOP_WAIT: "30"}
 """Environment variables of every job that runs a sweep: how long it has between SIGTERM and SIGKILL. A driver has
 ended within 10 seconds; an object store that does not answer at that moment takes longer."""
 
@@ -64,6 +67,8 @@ class JobInfo:
     """The exit status of the entrypoint; None before it has ended, and where it never began."""
     node: str | None
     """Ray's id of the node that the entrypoint runs on; None before it has begun."""
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    """What it was submitted with; folders have become packages of the cluster."""
 
     @property
     def ended(self) -> bool:
@@ -74,6 +79,15 @@ class JobInfo:
     def folder(self) -> str | None:
         """The sweep folder that it works on, as the cluster knows it; None of jobs that are not caviar's."""
         return self.metadata.get(FOLDER)
+
+    @property
+    def stop_wait_s(self) -> float:
+        """How long it has to end once it was asked to, before it is killed."""
+        variables = self.runtime_env.get("env_vars") or {}
+        try:
+            return float(variables.get(STOP_WAIT, STOP_WAIT_S))
+        except ValueError:
+            return STOP_WAIT_S
 
     @property
     def kind(self) -> str | None:
@@ -167,6 +181,11 @@ class Jobs:
         with self._asked(f"cannot end job {job} at {self.address}", job=job):
             return bool(self._connection.stop_job(job))
 
+    def delete(self, job: str) -> None:
+        """Have a cluster forget a job that has ended."""
+        with self._asked(f"cannot delete job {job} at {self.address}", job=job):
+            self._connection.delete_job(job)
+
     def _connect(self) -> Connection:
         try:
             from caviar.jobs.connection import Connection, RefusedError
@@ -198,13 +217,15 @@ class Jobs:
             if error.status == 404 and job is not None:
                 raise self._no_such_job(job) from None
             raise ClusterError(f"{problem}: {refusal(error)}") from error
-        except (OSError, ValueError, KeyError, RuntimeError, AssertionError) as error:
-            if isinstance(error, CaviarError) or "ray[default]" in str(error):
+        except CaviarError:
+            raise
+        except Exception as error:
+            if "ray[default]" in str(error):
                 raise
             raise ClusterError(f"{problem}: {unreachable(error)}") from error
 
     def _no_such_job(self, job: str) -> UsageError:
-        names = [each.id for each in self.list()]
+        names = [each.id for each in self.list() if each.kind != QUERY]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         there = f"there are {', '.join(names[:SHOWN])}{more}" if names else "it has none"
         return UsageError(f"no job {job} at {self.address}; {there}")
@@ -231,4 +252,5 @@ def _info(details: Any) -> JobInfo:
         message=details.message or "",
         exit_code=details.driver_exit_code,
         node=details.driver_node_id,
+        runtime_env=dict(details.runtime_env or {}),
     )

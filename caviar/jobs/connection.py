@@ -15,8 +15,9 @@ from ray.job_submission import JobSubmissionClient
 CONNECT_S, ANSWER_S, TAKE_S = 4.0, 6.0, 120.0
 """How long a cluster may take to accept a connection, to answer a question, and to take in what is sent to it."""
 
-# what is being sent is told by who sends it
-logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+for _name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+    # what is being sent is told by who sends it
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class RefusedError(Exception):
@@ -57,7 +58,7 @@ class Connection(JobSubmissionClient):
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The log of a job from its beginning, as bytes.
 
-        ``node``: the one that it runs on. ``interval_s``: how often the cluster looks for more; the bytes then go on
+        ``node``: where it runs. ``interval_s``: how often the cluster looks for more; the bytes then go on
         until this is left. None: what there is now. Raises `RefusedError`, and what aiohttp raises.
         """
         kind, more = ("file", {}) if interval_s is None else ("stream", {"interval": f"{interval_s:g}"})
