@@ -46,6 +46,7 @@ from machine import describe, print_table, save, scratch
 import caviar
 import caviar.execution.ray as driver
 from caviar.errors import CaviarError
+from caviar.execution import exchange
 from caviar.messages import Decided, TrialSampled
 from caviar.panda.asking import ask
 from caviar.store.reader import Reader
@@ -170,7 +171,7 @@ class Watched(caviar.Ray):
         self.failed: BaseException | None = None
 
     def start(self, job: Any, deliver: Any) -> None:
-        with patch.object(driver.queue, "SimpleQueue", Stamped):
+        with patch.object(exchange, "SimpleQueue", Stamped):
             super().start(job, deliver)
 
     def watch(self, path: Path, warm_s: float, window_s: float) -> None:
@@ -209,7 +210,9 @@ def played(kind: str, count: int) -> Iterator[list[Any]]:
         return
     import ray
 
-    actor = ray.remote(crowd.Crowd).options(num_cpus=0, max_concurrency=4 * WORKERS_A_CROWD)
+    actor = ray.remote(crowd.Crowd).options(
+        num_cpus=0, enable_task_events=False, max_concurrency=4 * WORKERS_A_CROWD
+    )
     crowds = [actor.remote(STEP_S) for _ in range(math.ceil(count / WORKERS_A_CROWD))]
     try:
         ray.get([one.noted.remote() for one in crowds])
@@ -289,7 +292,7 @@ def figures(executor: Watched, noted: dict[str, Any], path: Path) -> dict[str, A
     seconds = {
         "decision": [took for asked, took in noted["answers"] if from_s <= asked < to_s],
         "launch": [at - sampled_s[trial] for trial, at in noted["launches"] if from_s <= at < to_s],
-        "lag": [lay for at, lay in executor._replies.lay if from_s <= at < to_s],
+        "lag": [lay for at, lay in executor._exchanges._replies.lay if from_s <= at < to_s],
     }
     found: dict[str, Any] = {
         "window_s": window_s,
@@ -301,7 +304,7 @@ def figures(executor: Watched, noted: dict[str, Any], path: Path) -> dict[str, A
         "launches_per_s": float(np.count_nonzero(within & (kinds == TrialSampled.kind))) / window_s,
         "idle": idle_s / window_s / executor.count,
         "memory_bytes": after["memory_bytes"],
-        "interval_s": executor._interval_s,
+        "interval_s": exchange.interval_s(executor.count),
     }
     for name, values in seconds.items():
         for what, quantile in (("median", 0.5), ("p99", 0.99), ("most", 1.0)):

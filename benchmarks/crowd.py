@@ -16,8 +16,8 @@ from typing import Any
 
 from caviar.execution.hiring import Hiring
 from caviar.execution.process import ANSWER, LAUNCH, RECALL, STOP
-from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, Entry, columns, pack
-from caviar.execution.worker import Worker
+from caviar.execution.wire import BACK, ENDED, REPORTS, RUNG, STARTED, Batch, Entry, batch
+from caviar.execution.worker import Request, Worker
 from caviar.messages import Launch
 
 NAMES = ("loss", "accuracy")
@@ -46,17 +46,9 @@ class SimulatedWorker:
         self._returned_at = 0.0
         self._changed = asyncio.Event()
 
-    async def exchange(
-        self,
-        number: int,
-        orders: Sequence[tuple[Any, ...]],
-        *,
-        received: int,
-        acknowledged: int,
-        interval_s: float,
-        hold_s: float,
-    ) -> list[tuple[int, list[tuple[Any, ...]], list[Entry]]]:
+    async def exchange(self, request: Request) -> list[Batch]:
         """As `Supervisor.exchange`."""
+        number, orders, received, acknowledged, interval_s, hold_s = request
         if number > self._request:
             self._request = number
             for order in orders:
@@ -79,11 +71,7 @@ class SimulatedWorker:
             self._batch += 1
             self._outbox.append((self._batch, self._fresh))
             self._fresh = []
-        return [
-            (batch, [pack(block) for block in columns(entries)], [one for one in entries if one[0] != REPORTS])
-            for batch, entries in self._outbox
-            if batch > received
-        ]
+        return [batch(sent, entries) for sent, entries in self._outbox if sent > received]
 
     def nudge(self) -> None:
         """As `Supervisor.nudge`."""
@@ -214,11 +202,11 @@ class Crowd:
         self._noted = Noted()
         self._workers: dict[int, SimulatedWorker] = {}
 
-    async def exchange(self, worker: int, number: int, orders: list[Any], **kwargs: Any) -> Any:
+    async def exchange(self, worker: int, request: Request) -> list[Batch]:
         """See `SimulatedWorker.exchange`."""
         if worker not in self._workers:
             self._workers[worker] = SimulatedWorker(worker, self._step_s, self._noted)
-        return await self._workers[worker].exchange(number, orders, **kwargs)
+        return await self._workers[worker].exchange(request)
 
     async def nudge(self, worker: int) -> None:
         """See `SimulatedWorker.nudge`."""
@@ -241,8 +229,8 @@ class _Method:
         self._method = method
         self._worker = worker
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        return self._method.remote(self._worker, *args, **kwargs)
+    def remote(self, *args: Any) -> Any:
+        return self._method.remote(self._worker, *args)
 
 
 class Handle:
@@ -268,4 +256,3 @@ def hiring_from(crowds: Sequence[Any]) -> type[Hiring]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
