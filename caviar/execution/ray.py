@@ -173,7 +173,8 @@ class Ray(Executor):
 
     def acknowledge(self, delivery: int) -> None:
         while self._unacknowledged and self._unacknowledged[0][0] <= delivery:
-            _, worker, worker.acknowledged = self._unacknowledged.popleft()
+            _, worker, batch = self._unacknowledged.popleft()
+            worker.acknowledged = batch
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
@@ -221,10 +222,10 @@ class Ray(Executor):
         gathered = Gathered()
         try:
             for worker, reply in replies:
-                for number, blocks, entries in self._batches(worker, reply):
+                for batch in self._batches(worker, reply):
                     self._trained = True
-                    gathered.add(worker, number, blocks, entries)
-                    gathered.events += self._events(worker, entries)
+                    gathered.add(worker, batch)
+                    gathered.events += self._events(worker, batch[2])
         finally:
             if gathered.batches:
                 delivery = self._deliver(Arrivals(gathered.reports(), gathered.events))

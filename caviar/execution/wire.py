@@ -54,8 +54,8 @@ Batch = tuple[int, list[tuple[Any, ...]], list[Entry]]
 """(number, blocks of reports, entries): what a worker has sent at once."""
 
 FEW_ROWS = 64
-"""So few reports of a batch travel among its entries, and the driver puts those of many workers into columns at once:
-less work than arrays of a row or two from each of them."""
+"""So few reports of a batch travel among its entries, and the driver puts those of many workers into columns at
+once: less work than arrays of a row or two from each of them."""
 
 
 class Run:
