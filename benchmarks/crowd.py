@@ -246,7 +246,7 @@ def hiring_from(crowds: Sequence[Any]) -> type[Hiring]:
     """A `Hiring` whose workers are played by ``crowds``, in turn."""
 
     class HiringFromCrowds(Hiring):
-        def hire(self, *, failed_starts: int = 0) -> Worker:
+        def hire(self, kind: int = 0, *, failed_starts: int = 0) -> Worker:
             number = self._births
             self._births += 1
             return Worker(f"worker-{number}", Handle(crowds[number % len(crowds)], number))

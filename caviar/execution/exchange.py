@@ -8,7 +8,6 @@ calls a second, and one for each thing that cannot wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any

@@ -27,6 +27,7 @@ from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ADJUST, ANSWER, KEEP, PAUSE, RECALL, STOP
 from caviar.execution.roster import Roster
+from caviar.execution.staffing import Staffing
 from caviar.execution.supervisor import Order
 from caviar.execution.wire import BACK, Batch, event
 from caviar.execution.worker import Worker, cause_of_death
@@ -49,6 +50,9 @@ LOOKAHEAD_S = 0.3
 driver."""
 
 IN_HAND_LIMIT = 1024
+
+IDLE_S = 10.0
+"""A worker for which no trial is left is let go after this."""
 
 CHECK_S = 1.0
 """How often it is looked for who is silent for too long."""
@@ -75,7 +79,9 @@ class Ray(Executor):
 
     A Ray that is already initialised is used, and left running. Otherwise ``address``, or the cluster that
     ``RAY_ADDRESS`` names, is connected to; and where there is neither, Ray is started on this machine for as long
-    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds.
+    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds, also when nodes
+    join it. ``autoscale``: the cluster has an autoscaler: it is asked, step by step, for nodes for the trials that
+    are left, and ``workers`` is a limit.
     ``runtime_env``: Ray's, for the workers of this sweep alone.
     """
 
@@ -86,6 +92,7 @@ class Ray(Executor):
         address: str | None = None,
         *,
         workers: int | None = None,
+        autoscale: bool = False,
         runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
         if workers is not None and (not isinstance(workers, int) or workers < 1):
@@ -94,9 +101,11 @@ class Ray(Executor):
             )
         self._address = address
         self._wanted = workers
+        self._grows = autoscale
         self._runtime_env = dict(runtime_env or {})
         self._workers = Roster()
         self._watch: ClusterWatch | None = None
+        self._staffing: Staffing | None = None
         self._started_ray = False
 
     # --- the contract -------------------------------------------------------------------------------
@@ -117,10 +126,13 @@ class Ray(Executor):
         self._closed = False
         self._trained = False
         """Whether any worker has begun a trial."""
+        self._to_come = job.trials
+        self._one_trial_each = any(kind.fresh_process for kind in job.resources.kinds)
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
-        fitting = cluster.fitting(job.resources)
-        count = min(self._wanted or fitting, max(1, job.trials))
+        self._staffing = Staffing(
+            job.resources.kinds, workers=self._wanted, grows=self._grows, nodes=cluster.nodes
+        )
         # where we started or joined Ray ourselves, the whole job has the runtime_env
         runtime_env = {} if self._started_ray else self._runtime_env
         limits = self._timeouts
@@ -131,8 +143,10 @@ class Ray(Executor):
         self._clock = AwakeClock()
         self._exchanges = Exchanges(self._clock)
         self._check_at_s = CHECK_S
-        for _ in range(count):
-            self._begin(self._hiring.hire())
+        self._staff(0.0)
+
+    def expect(self, trials: int) -> None:
+        self._to_come = trials
 
     def room(self) -> int:
         return max(0, self._workers.room(self._depth()) - len(self._queue))
@@ -184,8 +198,9 @@ class Ray(Executor):
 
         self._closed = True
         workers, self._workers = list(self._workers), Roster()
-        if self._watch is not None:
-            self._watch.stop()
+        for watch in (self._watch, self._staffing):
+            if watch is not None:
+                watch.stop()
         if not workers and not self._started_ray:
             return
         # a head that is frozen would hold us for as long as it is
@@ -246,7 +261,7 @@ class Ray(Executor):
             return ()
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
-            if isinstance(cause, FolderError):  # no other worker would do better
+            if isinstance(cause, FolderError | UsageError):  # no other worker would do better
                 raise cause from None
             if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
                 raise FolderError(
@@ -296,6 +311,37 @@ class Ray(Executor):
         self._deliver(Arrivals([], events))
         self._hiring.dismiss(worker, reason, anybody=self._workers.anybody, now_s=self._clock.now_s)
 
+    # --- how many there are ---------------------------------------------------------------------------
+
+    def _staff(self, now_s: float) -> None:
+        """Have as many workers as the cluster holds and the sweep still needs: the cluster may have grown, and at
+        the tail of a sweep what is idle is let go, so that an autoscaler can take its node away."""
+        assert self._staffing is not None
+        trials = self._to_come + len(self._queue) + self._workers.trials
+        at_work = sum(1 for worker in self._workers if worker.ready)
+        missing = self._staffing.targets(trials, at_work=at_work)
+        for worker in self._workers:
+            missing[worker.kind] -= 1
+            if worker.trials or not worker.ready:
+                worker.idle_since_s = None
+            elif worker.idle_since_s is None:
+                worker.idle_since_s = now_s
+        for worker in sorted(self._workers, key=lambda one: one.ready):  # those that wait for their place first
+            if missing[worker.kind] < 0 and self._spare(worker, now_s):
+                missing[worker.kind] += 1
+                self._workers.remove(worker)
+                self._hiring.let_go(worker)
+        for worker in self._hiring.fill(missing, now_s):
+            self._begin(worker)
+
+    def _spare(self, worker: Worker, now_s: float) -> bool:
+        """Whether a worker that is not needed can go."""
+        if not worker.ready:
+            return not worker.trials
+        idle_since_s, committed = worker.idle_since_s, worker.acknowledged == worker.received
+        kept = worker in self._kept.values()
+        return idle_since_s is not None and now_s - idle_since_s >= IDLE_S and committed and not kept
+
     # --- silence ------------------------------------------------------------------------------------
 
     def _check(self) -> None:
@@ -316,15 +362,14 @@ class Ray(Executor):
                 self._lose(worker, f"it has not replied for {silent_s:.0f} s{why}")
             elif worker.to_repeat:
                 self._exchanges.repeat(worker, among=len(self._workers))
-        for worker in self._hiring.fill(now_s):
-            self._begin(worker)
+        self._staff(now_s)
         self._hiring.wonder(anybody=self._workers.anybody, now_s=now_s)
 
     # --- trials to workers --------------------------------------------------------------------------
 
     def _depth(self) -> int:
         """How many trials a worker has in hand besides the one in training."""
-        if self._seconds_per_trial is None or self._job.resources.fresh_process:
+        if self._seconds_per_trial is None or self._one_trial_each:
             return 1
         ahead_s = LOOKAHEAD_S + interval_s(len(self._workers))
         return min(IN_HAND_LIMIT, max(1, math.ceil(ahead_s / max(self._seconds_per_trial, 1e-6))))
@@ -377,7 +422,7 @@ class Ray(Executor):
             return
         self._kept.pop(trial, None)
         worker = self._workers.holder(trial)
-        if again and worker is not None and trial in worker.started and not self._job.resources.fresh_process:
+        if again and worker is not None and trial in worker.started and not worker.resources.fresh_process:
             self._kept[trial] = worker
             self._order(trial, (KEEP, trial, attempt))
         self._order_now(trial, (STOP, trial, attempt, reason))

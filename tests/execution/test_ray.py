@@ -27,6 +27,7 @@ from caviar.execution.contract import Arrivals, Job
 from caviar.execution.exchange import Exchanges
 from caviar.execution.heartbeat import AwakeClock
 from caviar.execution.hiring import Hiring
+from caviar.execution.roster import Roster
 from caviar.execution.wire import ENDED, REPORTS, RUNG, STARTED
 from caviar.messages import Answer, Launch, TrialStarted
 from caviar.panda.asking import ask
@@ -391,7 +392,8 @@ class _Actor:
         self.nudge = SimpleNamespace(remote=self._nudged)
 
     def remote(self, request: worker.Request) -> Any:
-        self.calls.append((request[0], list(request[1])))
+        number, orders, *_ = request
+        self.calls.append((number, list(orders)))
         self.replies.append(Future())
         return SimpleNamespace(future=lambda: self.replies[-1])
 
@@ -408,11 +410,16 @@ class _Hiring:
     def dismiss(self, worker: worker.Worker, reason: str, **others: Any) -> None:
         self.reasons.append(reason)
 
-    def fill(self, now_s: float) -> list[worker.Worker]:
+    def fill(self, missing: Any, now_s: float) -> list[worker.Worker]:
         return []
 
     def wonder(self, **others: Any) -> None:
         pass
+
+
+class _Staffing:
+    def targets(self, trials: int, *, at_work: int) -> list[int]:
+        return [1]
 
 
 class _Driver:
@@ -425,14 +432,15 @@ class _Driver:
         self.delivered: list[Arrivals] = []
         self.executor = executor = caviar.Ray()
         self.worker = worker.Worker("worker-0", self.actor, ready=True, orders=[("an order",)])
-        executor._queue, executor._heard, executor._closed = deque(), [], False
+        executor._workers, executor._queue, executor._kept = Roster(), deque(), {}
+        executor._heard, executor._unacknowledged, executor._closed = [], deque(), False
         executor._job = SimpleNamespace(resources=caviar.Resources())  # type: ignore[assignment]
-        executor._seconds_per_trial = None
+        executor._seconds_per_trial, executor._one_trial_each, executor._to_come = None, False, 0
+        executor._staffing = _Staffing()  # type: ignore[assignment]
         executor._hiring = self.hiring  # type: ignore[assignment]
         executor._clock, executor._check_at_s = AwakeClock(clock=lambda: self.time_s), 0.0
-        executor._deliver = self._deliver
         executor._exchanges = Exchanges(executor._clock)
-        executor._kept, executor._unacknowledged = {}, deque()
+        executor._deliver = self._deliver
         for one in (*others, self.worker):
             executor._begin(one)
 
@@ -460,7 +468,7 @@ def test_a_reply_that_was_lost_on_the_way_is_asked_for_again() -> None:
         driver.actor.replies[-1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
         driver.listen(2)
     driver.actor.replies[-1].set_result([])
-    driver.listen(2)
+    driver.listen(2)  # it is answered with the next poll, with the launches that there are by then
     assert driver.actor.calls[-1] == (2, [])
     assert driver.lost == []
 
@@ -481,7 +489,7 @@ def test_a_worker_that_owes_a_reply_is_lost_and_its_late_words_lead_to_nothing()
     driver = _Driver()
     launches = {trial: Launch(trial, 0, {}, 0, None, None) for trial in (0, 1)}
     driver.executor._workers.give(driver.worker, list(launches.values()))
-    driver.worker.started[0] = 0
+    driver.worker.started = {0: 0}
     driver.listen(8)
     assert driver.lost == []
     driver.listen(1)
@@ -525,6 +533,7 @@ def test_what_happens_at_one_worker_costs_no_look_at_another() -> None:
     silent = [_Silent(f"worker-{number}", _Actor(), ready=number % 2 == 0) for number in range(1, 1_000)]
     driver = _Driver(silent)
     executor = driver.executor
+    executor._check_at_s = 1.0  # time stands still: who is silent for too long is looked for once a second
     executor.send([Launch(trial, 0, {}, 0, 2, None) for trial in range(executor.room())])
     executor.poll(0.0)
     assert executor.room() == 0
@@ -569,20 +578,20 @@ def hiring(ray_cluster: None, tmp_path: Path) -> Hiring:
 
 
 def test_a_lost_worker_is_replaced_at_once(hiring: Hiring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    monkeypatch.setattr(hiring, "hire", lambda kind, failed_starts: failed_starts)
     hiring.dismiss(worker.Worker("worker-0", None, ready=True, failed_starts=3), "", anybody=True, now_s=0.0)
-    assert hiring.fill(0.0) == [0]
-    assert hiring.fill(1000.0) == []
+    assert hiring.fill([1], 0.0) == [0]
+    assert hiring.fill([0], 1000.0) == []
 
 
 def test_a_place_where_no_worker_can_begin_is_tried_again_after_growing_pauses(
     hiring: Hiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    monkeypatch.setattr(hiring, "hire", lambda kind, failed_starts: failed_starts)
     pauses: list[float] = []
     for failed in range(8):
         hiring.dismiss(worker.Worker("worker-0", None, failed_starts=failed), "", anybody=True, now_s=0.0)
-        pauses.append(next(pause for pause in range(100) if hiring.fill(pause)))
+        pauses.append(next(pause for pause in range(100) if hiring.fill([1], pause)))
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
