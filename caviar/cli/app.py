@@ -46,6 +46,10 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "submit": "caviar.cli.submit",
+    "jobs": "caviar.cli.jobs",
+    "logs": "caviar.cli.jobs",
+    "cancel": "caviar.cli.jobs",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""

@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
+_CREW = (
+    click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
+    ),
+    click.option("--autoscale", is_flag=True, help="The cluster grows: ask its autoscaler for nodes."),
+    click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
+    click.option(
+        "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
+    ),
+)
 _OPTIONS = (
     click.option(
         "--executor",
@@ -36,14 +46,7 @@ _OPTIONS = (
     click.option(
         "--address", metavar="A", help="The Ray cluster to use.  [default: RAY_ADDRESS, else this machine]"
     ),
-    click.option(
-        "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
-    ),
-    click.option("--autoscale", is_flag=True, help="The cluster grows: ask its autoscaler for nodes."),
-    click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
-    click.option(
-        "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
-    ),
+    *_CREW,
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
 )
 
@@ -89,6 +92,13 @@ def conduct_options(command: AnyFunction) -> AnyFunction:
     for option in reversed(_OPTIONS):
         gathered = option(gathered)
     return cast(AnyFunction, gathered)
+
+
+def crew_options(command: AnyFunction) -> AnyFunction:
+    """How many trials at once, and with what, where it is known that they run on a cluster."""
+    for option in reversed(_CREW):
+        command = option(command)
+    return command
 
 
 def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:

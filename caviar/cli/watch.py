@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caviar.cli import figures
+from caviar.cli.afar import address_option
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
 
@@ -22,6 +23,7 @@ PIPED_WIDTH, HEIGHT = 100, 30
 @click.command()
 @folder_argument
 @form_options(csv=False)
+@address_option
 @debug_option
 def status(folder: str, form: Form | None) -> None:
     """How a sweep stands, once."""
@@ -82,6 +84,7 @@ def _show_run(moment: Moment, run: LiveRunView) -> None:
 @click.command()
 @folder_argument
 @form_options(csv=False)
+@address_option
 @debug_option
 def watch(folder: str, form: Form | None) -> int:
     """A sweep live, until it ends; plain lines when piped."""
