@@ -1,4 +1,4 @@
-"""Jobs of a cluster, as far as they need none: addresses, tokens, errors, and a log whatever becomes of the line."""
+"""Jobs of a cluster, as far as they need none: addresses, tokens, errors, a log whatever becomes of the line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_environment_names_a_dashboard_where_the_command_line_does_not() -> 
     assert dashboard_address(None, {"RAY_ADDRESS": second}) == second
     assert dashboard_address(first, {"RAY_ADDRESS": second}) == first
     for environment in ({}, {"RAY_ADDRESS": gcs}):
-        with pytest.raises(UsageError, match="^--address: which cluster"):
+        with pytest.raises(UsageError, match="--address: which cluster"):
             dashboard_address(None, environment)
 
 
