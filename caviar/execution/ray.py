@@ -27,8 +27,10 @@ from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ADJUST, ANSWER, KEEP, LAUNCH, PAUSE, RECALL, STOP
+from caviar.execution.ray_metrics import RayMetrics
 from caviar.execution.staffing import Staffing
 from caviar.execution.supervisor import Order
+from caviar.execution.vitals import Vitals
 from caviar.execution.wire import BACK, event, pack_launch
 from caviar.execution.worker import Worker, cause_of_death
 from caviar.messages import (
@@ -111,6 +113,7 @@ class Ray(Executor):
         self._workers: list[Worker] = []
         self._watch: ClusterWatch | None = None
         self._staffing: Staffing | None = None
+        self._metrics: RayMetrics | None = None
         self._started_ray = False
 
     # --- the contract -------------------------------------------------------------------------------
@@ -141,9 +144,12 @@ class Ray(Executor):
         self._hiring = Hiring(
             job, pickled_job, runtime_env=runtime_env, cut_off_s=limits.cut_off_s, nobody_s=limits.nobody_s
         )
+        self._metrics = RayMetrics(job.name, job.folder)
         self._clock = AwakeClock()
         self._check_at_s = CHECK_S
         self._staff(0.0)
+        many, where = len(self._workers), cluster.where()
+        _log.info("%d workers to begin with, on the Ray cluster at %s", many, where, extra={"sweep": job.name})
 
     def expect(self, trials: int) -> None:
         self._to_come = trials
@@ -202,6 +208,10 @@ class Ray(Executor):
             while worker.batches and worker.batches[0][0] <= delivery:
                 worker.acknowledged = worker.batches.popleft()[1]
 
+    def show(self, vitals: Vitals) -> None:
+        if self._metrics is not None:
+            self._metrics.show(vitals, self._workers)
+
     def now_us(self) -> int:
         return time.time_ns() // 1000
 
@@ -209,6 +219,8 @@ class Ray(Executor):
         import ray
 
         self._closed = True
+        if self._metrics is not None:
+            self._metrics.close()
         workers, self._workers = self._workers, []
         for watch in (self._watch, self._staffing):
             if watch is not None:
@@ -325,7 +337,7 @@ class Ray(Executor):
         worker.lost = True
         self._workers.remove(worker)
         now_us = self.now_us()
-        events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
+        events: list[Event] = [WorkerLost(now_us, worker.name, reason, worker.node)]
         for trial in worker.started:
             launch = self._release(worker, trial)
             ids = (now_us, trial, launch.attempt, worker.step)
