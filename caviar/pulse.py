@@ -1,9 +1,9 @@
-"""A driver's pulse: what its loop notes of itself on the way, shown to the executor every few seconds."""
+"""A driver's pulse: what its loop notes of itself on the way, shown to the executor every second."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from caviar.execution.vitals import Vitals
@@ -11,8 +11,11 @@ from caviar.messages import Decided, Recorded, Reports, WorkerLost
 from caviar.state import SweepState
 from caviar.trial import TrialState
 
-LOOK_S = 5.0
-"""Between two looks: half of the time after which Ray passes a value on, so that none is missed."""
+LOOK_S = 1.0
+"""Between two looks: no longer than between two times that Ray passes values on, however that is set."""
+
+LAG_LOOKS = 10
+"""The worst lag is that of so many looks: values are passed on more rarely, and would else miss it."""
 
 
 class Pulse:
@@ -36,9 +39,8 @@ class Pulse:
         self._decisions = Counter[str]()
         self._workers_lost = 0
         self._turned_s = self._looked_s = self._busy_s = 0.0
-        self._longest_s = 0.0
-        self._longest_before_s = 0.0
-        """Of the look before: what is passed on less often than shown would else miss the worst."""
+        self._longest_s: deque[float] = deque([0.0], maxlen=LAG_LOOKS)
+        """The longest that the loop was away, by look; the last of them is not over."""
 
     def begin(self) -> None:
         """The loop begins, on this thread."""
@@ -59,7 +61,7 @@ class Pulse:
 
     def turn(self, now_s: float) -> None:
         """The loop has come round, by the monotonic clock."""
-        self._longest_s = max(self._longest_s, now_s - self._turned_s)
+        self._longest_s[-1] = max(self._longest_s[-1], now_s - self._turned_s)
         self._turned_s = now_s
         if now_s - self._looked_s >= LOOK_S:
             self.look(now_s)
@@ -78,9 +80,9 @@ class Pulse:
                 workers_lost=self._workers_lost,
                 uncommitted_rows=rows,
                 commits_s=took_s,
-                lag_s=max(0.0, max(self._longest_s, self._longest_before_s) - self._turn_s),
+                lag_s=max(0.0, max(self._longest_s) - self._turn_s),
                 busy=min(1.0, max(0.0, busy_s - self._busy_s) / lasted_s),
             )
         )
         self._looked_s, self._busy_s = now_s, busy_s
-        self._longest_before_s, self._longest_s = self._longest_s, 0.0
+        self._longest_s.append(0.0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
 from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
@@ -80,7 +81,7 @@ def resume(
     before = load(folder)
     done = before.ended == "done" and len(before.trials()) >= before.declaration["trials"]
     if done and asked(SweepFolder(place(folder))) is None:
-        click.echo(f"{folder}: has ended already; caviar extend {folder} {more}", err=True)
+        logs.say(f"{folder}: has ended already; caviar extend {folder} {more}")
     return conduct(
         place(folder),
         lambda: begin(allow_change=allow_change, take_over=take_over, source=source),

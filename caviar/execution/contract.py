@@ -110,7 +110,7 @@ class Executor(ABC):
         """Everything up to this delivery is committed: workers may forget it."""
 
     def show(self, vitals: Vitals) -> None:
-        """How the sweep stands, every few seconds, for whoever watches the cluster. Never fails, never waits."""
+        """How the sweep stands, every second, for whoever watches the cluster. Never fails, never waits."""
 
     @abstractmethod
     def now_us(self) -> int:

@@ -1,4 +1,4 @@
-"""How a sweep stands, as its driver shows it to the executor every few seconds, for who watches the cluster."""
+"""How a sweep stands, as its driver shows it to the executor every second, for who watches the cluster."""
 
 from __future__ import annotations
 
