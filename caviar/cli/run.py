@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from caviar.cli.app import debug_option
-from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, changed, conduct, conduct_options
 
 
 @click.command()
@@ -25,9 +25,7 @@ from caviar.cli.conduct import changed, choose_executor, conduct, conduct_option
 def run(
     target: str,
     out: str | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -35,7 +33,7 @@ def run(
 
     NAME says which, where FILE defines several.
     """
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     from caviar.cli.load_file import load_sweep, split_target
     from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
@@ -52,7 +50,7 @@ def run(
         folder,
         lambda: sweep.run(folder, executor=chosen, source=source),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 
