@@ -70,8 +70,8 @@ def _lines(file: Path, *, within: tuple[Path, ...]) -> Iterator[str]:
                 yield from _lines(inner, within=(*within, inner))
         elif _LOCAL.fullmatch(wanted):
             raise UsageError(
-                f"{file}: {wanted}: refers to files of this machine, which a cluster's pip does not have; write the "
-                "package as an index calls it, or leave it out and send its source with the working directory"
+                f"{file}: {wanted}: refers to files of this machine, which a cluster's pip does not have; write "
+                "the package as an index calls it, or leave it out and send its source with the working directory"
             )
         elif wanted:
             yield wanted

@@ -23,7 +23,7 @@ PIECE_BYTES = 2**20
 
 
 def most_bytes() -> int:
-    """The largest package that Ray's job API takes. Ray's storage takes more; the web server before it does not."""
+    """The largest package that Ray's job API takes: its web server, that is; what lies behind it takes more."""
     from ray._private import ray_constants
 
     most: int = getattr(ray_constants, "DASHBOARD_CLIENT_MAX_SIZE", 100 * 2**20)
@@ -75,8 +75,9 @@ def _add(package: zipfile.ZipFile, name: str, path: Path, *, room: Callable[[], 
 def _too_large(working_dir: WorkingDir, at_most: int) -> UsageError:
     heavy = ", ".join(f"{name} ({size(size_bytes)})" for name, size_bytes in working_dir.largest())
     return UsageError(
-        f"the working directory {told(working_dir)}: packed, that is more than the {size(at_most)} that Ray takes; most "
-        f"are {heavy}: name what no trial needs in .gitignore or .rayignore, or a smaller folder with --working-dir"
+        f"the working directory {told(working_dir)}: packed, that is more than the {size(at_most)} that Ray "
+        f"takes; the largest: {heavy}; name what no trial needs in .gitignore or .rayignore, or a smaller folder "
+        "with --working-dir"
     )
 
 

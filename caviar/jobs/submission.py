@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 import caviar
 from caviar.errors import UsageError
-from caviar.jobs.client import FOLDER, KIND, NAME, ORDERLY_END, SWEEP, VERSION, JobInfo, Jobs
+from caviar.jobs.client import COMMAND, FOLDER, KIND, NAME, ORDERLY_END, SWEEP, VERSION, JobInfo, Jobs
+from caviar.jobs.package import most_bytes, own_code, pack
+from caviar.jobs.working_dir import WorkingDir
 from caviar.store.place import Place, Url, place
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -40,13 +43,26 @@ class Submission:
         words = ["-m", "caviar.jobs.entry", f"./{target}", "--out", str(self.out), *self.options]
         return f'exec "$(command -v python || command -v python3)" {shlex.join(words)}'
 
-    def send(self, jobs: Jobs, job_id: str) -> None:
-        """Have the cluster run it as the job of this id."""
-        variables = {**ORDERLY_END, **self.environment.get("env_vars", {})}
-        metadata = {KIND: SWEEP, FOLDER: str(self.out), NAME: Path(self.file).stem, VERSION: caviar.__version__}
-        environment = {**self.environment, "env_vars": variables}
-        logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
-        jobs.submit(self.entrypoint, runtime_env=environment, job_id=job_id, metadata=metadata)
+    def send(self, jobs: Jobs, job_id: str, working_dir: WorkingDir, *, command: str) -> None:
+        """Pack what is to be sent, and have the cluster run it as the job of this id. ``command``: what somebody
+        types to go on with the sweep."""
+        metadata = {
+            KIND: SWEEP,
+            FOLDER: str(self.out),
+            NAME: Path(self.file).stem,
+            VERSION: caviar.__version__,
+            COMMAND: command,
+        }
+        with tempfile.TemporaryDirectory(prefix="caviar-") as folder:
+            environment = {
+                **self.environment,
+                "env_vars": {**ORDERLY_END, **self.environment.get("env_vars", {})},
+                "working_dir": str(pack(working_dir, Path(folder), at_most=most_bytes())),
+                "py_modules": [str(own_code(Path(folder))), *self.environment.get("py_modules", [])],
+            }
+            # what is sent has been told already
+            logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
+            jobs.submit(self.entrypoint, runtime_env=environment, job_id=job_id, metadata=metadata)
 
 
 def destination(out: str) -> Place:
@@ -55,8 +71,8 @@ def destination(out: str) -> Place:
     if isinstance(where, Url) or where.is_absolute():
         return where
     raise UsageError(
-        f"--out {out}: a relative folder would go with the job's own: give a URL such as s3://bucket/{where.name}, "
-        f"or a path that all machines of the cluster share, such as /shared/{where.as_posix().lstrip('./')}"
+        f"--out {out}: a relative folder would go with the job's own: give a URL, as s3://bucket/{where.name}, "
+        f"or a path that all machines of the cluster share, as /shared/{where.as_posix().lstrip('./')}"
     )
 
 
@@ -65,7 +81,7 @@ def at_work(jobs: Sequence[JobInfo], out: Place) -> JobInfo | None:
     return next((job for job in jobs if job.folder == str(out) and job.kind == SWEEP and not job.ended), None)
 
 
-def job_id(wanted: str | None, jobs: Sequence[JobInfo], *, stem: str) -> str:
+def free_id(wanted: str | None, jobs: Sequence[JobInfo], *, stem: str) -> str:
     """An id for a new job that no other has; one that ended gives its name, with a number, to its successor.
 
     `UsageError` where the wanted one cannot be had.
