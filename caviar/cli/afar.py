@@ -80,7 +80,7 @@ def words(context: click.Context, folder: str) -> list[str]:
         elif isinstance(param, click.Option):
             option = max(param.opts, key=len)
             if param.is_flag:
-                options += [option] if value == param.flag_value else []
+                options += [option] if value == (True if param.is_bool_flag else param.flag_value) else []
             else:
                 options += [f"{option}={each}" for each in (value if param.multiple else [value])]
     if "--debug" in sys.argv:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from caviar.cli import figures
+from caviar.cli import figures, logs
 from caviar.cli.app import DONE, INTERRUPTED
 from caviar.cli.table import print_json
 from caviar.errors import CaviarError, UsageError
@@ -125,14 +125,13 @@ def conduct(
     from caviar.cli.lines import choose_display
     from caviar.store.layout import SweepFolder
 
+    logs.about(folder)
     try:
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
         so_far = f"everything so far is in {folder}; go on with: {go_on or f'caviar resume {folder}'}"
-        click.echo(
-            f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
-        )
+        logs.say(f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}")
         return INTERRUPTED
     if summarize is not None:
         return summarize(result)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
 from caviar.cli.conduct import Where, changed, conduct, conduct_options
@@ -163,7 +164,7 @@ def tell_if_ended(folder: str, more: str) -> None:
     before = load(folder)
     done = before.ended == "done" and len(before.trials()) >= before.declaration["trials"]
     if done and asked(SweepFolder(place(folder))) is None:
-        click.echo(f"{folder}: has ended already; caviar extend {folder} {more}", err=True)
+        logs.say(f"{folder}: has ended already; caviar extend {folder} {more}")
 
 
 def declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:

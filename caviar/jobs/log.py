@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -35,16 +36,34 @@ TRIES = 5
 
 def follow(jobs: Jobs, connection: Connection, job: str) -> Iterator[str]:
     """What a job prints, from its beginning, until it has ended; see `Jobs.follow`."""
+    loop = asyncio.new_event_loop()
+    pieces = _Following(jobs, connection, job).pieces()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    with asyncio.Runner() as runner:  # which lets Ctrl-C end what is under way, and closes everything
-        pieces = _Following(jobs, connection, job).pieces()
-        while (piece := runner.run(_next(pieces))) is not None:
+    try:
+        while (piece := _next(loop, pieces)) is not None:
             if text := decoder.decode(piece):
                 yield text
+    finally:
+        loop.run_until_complete(pieces.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(pieces, None)
+def _next(loop: asyncio.AbstractEventLoop, pieces: AsyncIterator[bytes]) -> bytes | None:
+    """The next piece; None after the last."""
+
+    async def wait() -> bytes | None:
+        return await anext(pieces, None)
+
+    task = loop.create_task(wait())
+    try:
+        return loop.run_until_complete(task)
+    except BaseException:  # Ctrl-C, above all: what it waits for must not stay behind
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        raise
 
 
 class _Following:
@@ -67,8 +86,9 @@ class _Following:
             interval_s = None if info.ended else INTERVAL_S
             whole = False
             try:
-                async for piece in self._from(info.node, interval_s):
-                    yield piece
+                async with aclosing(self._from(info.node, interval_s)) as fresh:
+                    async for piece in fresh:
+                        yield piece
                 whole = True
             except RefusedError:
                 refused += 1
@@ -78,10 +98,11 @@ class _Following:
                 return
             await asyncio.sleep(INTERVAL_S)
             info = await self._info()
-        async for piece in self._polled():
-            yield piece
+        async with aclosing(self._polled()) as fresh:
+            async for piece in fresh:
+                yield piece
 
-    async def _from(self, node: str, interval_s: float | None) -> AsyncIterator[bytes]:
+    async def _from(self, node: str, interval_s: float | None) -> AsyncGenerator[bytes, None]:
         """What comes beyond what was seen: now, or with ``interval_s`` until the job has ended."""
         skip = self._seen
         async with self._connection.open_log(self._job, node=node, interval_s=interval_s) as stream:
@@ -99,7 +120,7 @@ class _Following:
                     self._seen += len(fresh)
                     yield fresh
 
-    async def _polled(self) -> AsyncIterator[bytes]:
+    async def _polled(self) -> AsyncGenerator[bytes, None]:
         """The same by asking for the whole log again and again, for a cluster that has no better."""
         while True:
             info = await self._info()

@@ -44,8 +44,8 @@ class Handler(BaseHTTPRequestHandler):
 class Dashboard:
     """A cluster with one job, ``job-1``, whose log is streamed as the test says.
 
-    ``streams``: what each request for the log gets, one after another, each piece by itself; the last one again and
-    again. A stream that is no last one breaks off after its pieces.
+    ``streams``: what each request for the log gets, one after another, before its connection ends; the last one
+    again and again.
     """
 
     def __init__(self, *, token: str | None = None, streams: list[list[bytes]] | None = None) -> None:
