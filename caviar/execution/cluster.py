@@ -47,6 +47,13 @@ def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> b
     return True
 
 
+def where() -> str:
+    """The address of the cluster's head."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -78,6 +85,7 @@ def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> di
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": 2,  # so that a nudge gets past the exchange that waits
+        "enable_task_events": False,  # of every call, for Ray's dashboard: the driver would pay for them
     }
     if resources.memory_bytes is not None:
         options["memory"] = resources.memory_bytes
