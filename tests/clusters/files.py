@@ -103,7 +103,9 @@ def simple_commands(command: str) -> Iterator[list[str]]:
                 if words:
                     yield words
                 words = []
-            elif words or not (re.fullmatch(r"\w+=.*", word) or word in {"{", "}", "export", "exec", "then", "do"}):
+            elif words or not (
+                re.fullmatch(r"\w+=.*", word) or word in {"{", "}", "export", "exec", "then", "do"}
+            ):
                 words.append(word)
 
 
@@ -150,6 +152,10 @@ def symmetric(arguments: list[str]) -> list[str]:
 def parse(command: click.Command, arguments: list[str]) -> None:
     parser: Parser = command.make_parser(click.Context(command, info_name=command.name))
     given, rest, _ = parser.parse_args(list(arguments))
-    needed = [param.name for param in command.params if param.required and param.value_is_missing(given[param.name or ""])]
+    needed = [
+        param.name
+        for param in command.params
+        if param.required and param.value_is_missing(given[param.name or ""])
+    ]
     if rest or needed:
         raise click.UsageError(f"missing: {needed}" if needed else f"one word too many: {rest}")

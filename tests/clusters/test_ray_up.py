@@ -1,4 +1,4 @@
-"""on-prem.yaml, aws.yaml and gcp.yaml: Ray's own schema, the clouds' own descriptions of a machine, sound commands."""
+"""on-prem.yaml, aws.yaml, gcp.yaml: Ray's own schema, the clouds' descriptions of a machine, sound commands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.clusters.files import Wrong, document, read, replace, sound
 
 NAMES = ("on-prem.yaml", "aws.yaml", "gcp.yaml")
 COMMANDS = (
-    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
-    "worker_start_ray_commands",
+    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
+    "head_start_ray_commands", "worker_start_ray_commands",
 )  # fmt: skip
 
 
@@ -62,7 +62,12 @@ def starts(config: Mapping[str, Any]) -> None:
     for side, command in (("head", head), ("worker", worker)):
         if not re.search(r"(^|; )RAY_AUTH_MODE=token ray start ", command):
             raise Wrong(f"{side}: Ray starts without a token: {command!r}")
-    for needed in ("--head", "--port=6379", "--dashboard-host=127.0.0.1", "--autoscaling-config=~/ray_bootstrap_config.yaml"):
+    for needed in (
+        "--head",
+        "--port=6379",
+        "--dashboard-host=127.0.0.1",
+        "--autoscaling-config=~/ray_bootstrap_config.yaml",
+    ):
         if needed not in head.split():
             raise Wrong(f"head: no {needed}")
     if "--address=$RAY_HEAD_IP:6379" not in worker.split():
@@ -74,7 +79,9 @@ def starts(config: Mapping[str, Any]) -> None:
     installed = " ".join(config.get("setup_commands", []))
     if "caviar-sweep[cluster,s3]" not in installed:
         raise Wrong("caviar is not installed")
-    if "docker" in config and not re.fullmatch(r"rayproject/ray:\d+\.\d+\.\d+-py31[123](-gpu)?", config["docker"]["image"]):
+    if "docker" in config and not re.fullmatch(
+        r"rayproject/ray:\d+\.\d+\.\d+-py31[123](-gpu)?", config["docker"]["image"]
+    ):
         raise Wrong(f"not an image of Ray with a version: {config['docker']['image']}")
     if "docker" not in config and "ray[default]==" not in installed:
         raise Wrong("Ray is not installed")
@@ -243,8 +250,11 @@ def test_a_broken_file_is_found(name: str, old: str, new: str, said: str) -> Non
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
-    [("mountpoint -q /sweeps ||", "mountpoint -q /sweeps || ||", "syntax error"), ("#EFS#        - --volume", "#EFS#        --volume", "YAML|schema")],
-)  # fmt: skip
+    [
+        ("mountpoint -q /sweeps ||", "mountpoint -q /sweeps || ||", "syntax error"),
+        ("#EFS#        - --volume", "#EFS#        --volume", "YAML|schema"),
+    ],
+)
 def test_a_broken_line_for_efs_is_found(old: str, new: str, said: str) -> None:
     with pytest.raises(Wrong, match=said):
         check(with_efs(replace(read("aws.yaml"), old, new)))

@@ -1,4 +1,4 @@
-"""slurm.sbatch: a shell and shellcheck read it, Slurm's lines are Slurm's, and what it does with an `srun` that does little."""
+"""slurm.sbatch: a shell and shellcheck read it, Slurm's lines are Slurm's; what it does with a small `srun`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def commands(code: str) -> None:
         raise Wrong("it is not queued again when its time is up")
     if not re.search(r"RAY_AUTH_MODE=token RAY_AUTH_TOKEN$", code, re.MULTILINE):
         raise Wrong("Ray starts without a token")
-    if not any(words[0] == "srun" and "--kill-on-bad-exit=1" in words for words in simple_commands(joined.split("\n# Two", 1)[1])):
+    if not any(
+        words[0] == "srun" and "--kill-on-bad-exit=1" in words
+        for words in simple_commands(joined.split("\n# Two", 1)[1])
+    ):
         raise Wrong("a node that fails would be waited for")
 
 
@@ -133,8 +136,9 @@ class Job:
         self.script = folder / NAME
         self.script.write_text(read(NAME))
         self.env = {
-            "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(folder), "FOLDER": str(folder), "SLURM_JOB_ID": "42",
-            "SLURM_JOB_NUM_NODES": "1", "SLURM_TMPDIR": str(folder), "SLURM_CPUS_ON_NODE": "3", "SLURM_NODEID": "0",
+            "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(folder), "FOLDER": str(folder),
+            "SLURM_JOB_ID": "42", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "3",
+            "SLURM_TMPDIR": str(folder),
         }  # fmt: skip
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -156,13 +160,31 @@ RAY = 'printf "%s\\n" "$*" >>"$FOLDER/ray"; while [[ $1 != -- ]]; do shift; done
 
 
 def test_the_first_node_runs_the_sweep_and_leaves_nothing(tmp_path: Path) -> None:
-    job = Job(tmp_path, srun=SRUN, ray=RAY, caviar='printf "%s\\n" "$@"; env | grep -c "^RAY_AUTH_TOKEN=[0-9a-f]\\{64\\}$"')
+    job = Job(
+        tmp_path,
+        srun=SRUN,
+        ray=RAY,
+        caviar='printf "%s\\n" "$@"; env | grep -c "^RAY_AUTH_TOKEN=[0-9a-f]\\{64\\}$"',
+    )
     status, said = job.end("my file.py", "out folder", "--cpus", "2")
     assert status == 0, said
-    words = ["run", "my file.py", "--out", "out folder", "--resume", "--address", "192.0.2.1:6379", "--cpus", "2", "1"]
+    words = [
+        "run",
+        "my file.py",
+        "--out",
+        "out folder",
+        "--resume",
+        "--address",
+        "192.0.2.1:6379",
+        "--cpus",
+        "2",
+        "1",
+    ]
     assert said.splitlines() == words
-    assert (tmp_path / "ray").read_text().startswith(
-        "symmetric-run --address 192.0.2.1:6379 --min-nodes 1 --num-cpus 3 -- "
+    assert (
+        (tmp_path / "ray")
+        .read_text()
+        .startswith("symmetric-run --address 192.0.2.1:6379 --min-nodes 1 --num-cpus 3 -- ")
     )
     assert {path.name for path in tmp_path.iterdir()} == {"bin", NAME, "ray"}
 
@@ -184,8 +206,8 @@ def test_without_words_it_says_what_it_needs(tmp_path: Path) -> None:
     assert "usage: sbatch clusters/slurm.sbatch FILE OUT [options of caviar run]" in said
 
 
-def test_other_nodes_stop_their_ray_when_the_sweep_is_over(tmp_path: Path) -> None:
-    ray = 'case $1 in stop) kill "$(cat "$FOLDER/pid")";; *) echo $$ >"$FOLDER/pid"; echo joined; exec sleep 60;; esac'
+def test_other_nodes_end_with_the_sweep(tmp_path: Path) -> None:
+    ray = 'case $1 in stop) touch "$FOLDER/stopped";; *) echo joined; sleep 60 & wait; esac'
     job = Job(tmp_path, srun=SRUN, ray=ray, caviar="exit 0")
     job.env |= {"SLURM_NODEID": "1"}
     process = job.begin("a.py", "out")
@@ -194,8 +216,15 @@ def test_other_nodes_stop_their_ray_when_the_sweep_is_over(tmp_path: Path) -> No
     assert process.poll() is None
     (tmp_path / "caviar-42.over").touch()
     said, _ = process.communicate(timeout=30)
-    assert said == ""
-    assert process.returncode == 143  # of our own `sleep`; Ray's command ends with 0
+    assert (process.returncode, said) == (0, "")
+    assert (tmp_path / "stopped").exists()
+
+
+def test_the_job_fails_where_another_node_cannot_join(tmp_path: Path) -> None:
+    job = Job(tmp_path, srun=SRUN, ray="echo no head; exit 1", caviar="exit 0")
+    job.env |= {"SLURM_NODEID": "1"}
+    assert job.end("a.py", "out") == (1, "")
+    assert (tmp_path / "caviar-42-node-1.log").read_text().startswith("no head\n")
 
 
 def test_before_its_time_is_up_it_is_queued_again_and_waits_for_its_end(tmp_path: Path) -> None:

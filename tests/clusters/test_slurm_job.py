@@ -1,8 +1,8 @@
-"""slurm.sbatch for real: two machines, Ray on both by `ray symmetric-run`, a sweep that was cut off gone on with there.
+"""slurm.sbatch for real: two machines, Ray on both by `ray symmetric-run`, a sweep that was cut off goes on there.
 
-The machines are namespaces (`machines.py`), with a fake `srun` (`fake_slurm.py`) that runs on both what the script asks
-for. So covered are the script itself, what it gives to srun, and all that Ray and caviar do; not covered is Slurm:
-that it reads the #SBATCH lines as we think, and queues a job again.
+The machines are namespaces (`machines.py`), with a fake `srun` (`fake_slurm.py`) that runs on both what the script
+asks for. So covered are the script itself, what it gives to srun, and all that Ray and caviar do; not covered is
+Slurm: that it reads the #SBATCH lines as we think, and queues a job again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.clusters.machines import ADDRESSES, Machines, why_not
 
 pytestmark = [
     pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300),
-    pytest.mark.skipif("why_not()", reason="namespaces are needed"),
+    pytest.mark.skipif(why_not() is not None, reason=f"{why_not()}"),
 ]  # fmt: skip
 
 TRIALS, STEPS = 12, 6
@@ -75,12 +75,18 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     alone = [sys.executable, "-m", "caviar", "run", "swept.py", "--executor", "inline", "--out"]
     env = environment(machines)
     cut = subprocess.run(
-        [*alone, "out"], cwd=machines.folder, env=env | {"CUT": "{} {}".format(*CUT)}, capture_output=True, check=False
+        [*alone, "out"],
+        cwd=machines.folder,
+        env=env | {"CUT": "{} {}".format(*CUT)},
+        capture_output=True,
+        check=False,
     )
     assert cut.returncode == -signal.SIGKILL, cut.stderr.decode()
     whole = subprocess.Popen([*alone, "whole"], cwd=machines.folder, env=env, stdout=subprocess.DEVNULL)
 
-    status, said = machines.run(0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=270)
+    status, said = machines.run(
+        0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=270
+    )
 
     assert status == 0, said
     assert whole.wait() == 0
@@ -96,7 +102,7 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     assert f"Connecting to Ray cluster at {ADDRESSES[0]}:6379" in log.read_text()
     left = {path.name for path in machines.folder.iterdir()}
     assert left <= {"bin", "swept.py", "out", "whole", log.name, "__pycache__", ".ray", ".config"}
-    status, said = machines.run(0, ["sh", "-c", f"ps ax | grep -c [r]aylet; ls {machines.tmp}"], env=env, timeout_s=10)
+    status, said = machines.run(
+        0, ["sh", "-c", f"ps ax | grep -c [r]aylet; ls {machines.tmp}"], env=env, timeout_s=10
+    )
     assert said == "0\n"  # no Ray and nothing of it is left on the node
-
-
