@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
 
 import pytest
 
@@ -70,10 +69,8 @@ def test_what_cannot_be_reached_from_here_is_left_alone(monkeypatch, caplog):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     display = Display()
-    began_s = time.monotonic()
     view = Elsewhere(place("s3://bucket/x"), lambda: display)
     view.close()
-    assert time.monotonic() - began_s < 60
     assert not view.shown
     assert caplog.text == ""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from caviar.cli import predecessor
 from caviar.cli.predecessor import outlive
 from caviar.errors import LeaseError
 from caviar.store.layout import SweepFolder
+from caviar.store.lease import Lease
 
 CUT_OFF = """
 import pathlib
@@ -116,11 +119,8 @@ def held(finished, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def looks(monkeypatch):
-    """What happens while somebody waits, and how often that is looked at."""
-    done = []
+def _looks_often(monkeypatch):
     monkeypatch.setattr(predecessor, "LOOK_S", 0.001)
-    return done
 
 
 def test_nobody_is_waited_for_where_nobody_is_at_it(held, capsys):
@@ -130,14 +130,16 @@ def test_nobody_is_waited_for_where_nobody_is_at_it(held, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_driver_that_was_killed_elsewhere_is_waited_for(held, capsys):
-    hold(held.path, age_s=29.8)
+def test_a_driver_that_was_killed_elsewhere_is_waited_for(held, monkeypatch, capsys):
+    hold(held.path, age_s=0)
+    begin_us = json.loads((held.path / "lease.json").read_text())["time_us"]
+    passed_s = [12]
+    monkeypatch.setattr(predecessor, "wall_clock_us", lambda: begin_us + passed_s[0] * 10**6)
+    monkeypatch.setattr(predecessor.time, "sleep", lambda seconds: passed_s.__setitem__(0, passed_s[0] + 3))
     assert outlive(held) is False
-    told = capsys.readouterr().err
-    assert (
-        told
-        == f"{held}: process 7 on elsewhere had it in hand 30 s ago; waiting for at most 0 s to see whether it is gone\n"
-    )
+    assert passed_s == [30]
+    told = f"{held}: process 7 on elsewhere had it in hand 12 s ago; waiting for at most 18 s to see"
+    assert capsys.readouterr().err == f"{told} whether it is gone\n"
 
 
 def test_one_that_is_alive_is_left_alone(held, monkeypatch):
@@ -163,11 +165,6 @@ def test_where_its_clock_is_ahead_it_is_taken_over_after_as_long(held, monkeypat
 
 
 def test_one_that_lives_on_this_machine_is_refused_at_once(held, monkeypatch):
-    import os
-    import socket
-
-    from caviar.store.lease import Lease
-
     mine = Lease.mine("n", int(time.time() * 1e6))
     assert (mine.pid, mine.host) == (os.getpid(), socket.gethostname())
     (held.path / "lease.json").write_bytes(mine.to_bytes())
