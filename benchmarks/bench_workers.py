@@ -3,19 +3,21 @@
     python benchmarks/bench_workers.py            # about four minutes
     python benchmarks/bench_workers.py --quick    # a smoke test
 
-Every worker reports once a second, under ASHA, which stops most trials after a few seconds: so there are rungs to
-decide and trials to launch all the time. `simulated` workers are played by a few actors (`crowd.py`), a hundred each:
-the driver is the real one, with its runner, controller, recorder and Ray executor, and every exchange is a call of a
-real Ray actor on this machine; what is simulated is what stands behind it, a supervisor and its training process.
-`real` workers are real in every respect, and sleep for a second a step.
+Every worker reports once a second, under ASHA, which stops most trials after a few seconds: so there are rungs
+to decide and trials to launch all the time. `simulated` workers are played by a few actors (`crowd.py`), many
+each: the driver is the real one, with its runner, controller, recorder and Ray executor, and every exchange is a
+call of a real Ray actor on this machine. What is simulated is what stands behind it, a supervisor and its
+training process, and there is no network. `real` workers are real in every respect, and sleep for a second a
+step.
 
 How to read it. All figures are of one window of time, in which all workers train. `driver` is the processor time
-of the driver's process, with all of its threads and those of Ray in it, as a share of one core; `waited` is how long
-its threads were ready and found no core, in the same terms: where that is not small, the machine was too small for all
-that ran on it, and the latencies are worse than they had to be. `calls/s` are exchanges and nudges. `decision` is what a
-trial waits at a rung, from asking to going on. `launch` is the time from the sampling of a trial to its
-arrival at a worker, which has another in training then. `idle` is the share of the workers' time in which they had
-no trial. `lag` is how long a reply lies in the driver before it is looked at. `memory` is the driver's resident memory.
+of the driver's process, all of its threads and those of Ray among them, as a share of one core; `waited` is how
+long these threads were ready to run and found no core, in the same terms: where that is not small, the machine
+was too small for all that ran on it, and the latencies are worse than they had to be. `replies` are those of
+workers to the driver, each the answer to one call; `reports` are stored ones. `decision` is what a trial waits
+at a rung, from asking to going on. `launch` is the time from the sampling of a trial to its arrival at a worker,
+which has another one in training then. `lag` is how long a reply lies in the driver before it is looked at.
+`idle` is the share of the workers' time in which they had no trial. `memory` is the driver's resident memory.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ from caviar.panda.asking import ask
 from caviar.store.reader import Reader
 
 SIMULATED = (10, 100, 300, 1_000)
-REAL = (4, 16)
+REAL = (8, 32)
 STEP_S = 1.0
 MAX_STEP = 100
 ASHA = caviar.Asha(grace_steps=4, reduction_factor=3)
@@ -115,14 +117,16 @@ def _in_process(kind: str, count: int, *, path: Path, window_s: float) -> dict[s
     return found
 
 
-def measure(kind: str, count: int, *, path: Path, window_s: float, warm_s: float = 6.0) -> dict[str, Any]:
+def measure(
+    kind: str, count: int, *, path: Path, window_s: float, warm_s: float = 6.0, step_s: float = STEP_S
+) -> dict[str, Any]:
     """Run a sweep on so many workers until a window of time is over. Ray is up, and left up."""
     executor = Watched(count)
-    with tempfile.TemporaryDirectory() as notes, played(kind, count) as crowds:
+    with tempfile.TemporaryDirectory() as notes, played(kind, count, step_s) as crowds:
         watching = threading.Thread(target=executor.watch, args=(path, warm_s, window_s), daemon=True)
         watching.start()
         sweep = caviar.Sweep(
-            training(notes),
+            training(notes, step_s),
             SPACE,
             metric="loss",
             trials=10_000_000,
@@ -203,7 +207,7 @@ def mark() -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def played(kind: str, count: int) -> Iterator[list[Any]]:
+def played(kind: str, count: int, step_s: float) -> Iterator[list[Any]]:
     """Have workers played by crowds, where they are to be simulated."""
     if kind == "real":
         yield []
@@ -213,7 +217,7 @@ def played(kind: str, count: int) -> Iterator[list[Any]]:
     actor = ray.remote(crowd.Crowd).options(
         num_cpus=0, enable_task_events=False, max_concurrency=4 * WORKERS_A_CROWD
     )
-    crowds = [actor.remote(STEP_S) for _ in range(math.ceil(count / WORKERS_A_CROWD))]
+    crowds = [actor.remote(step_s) for _ in range(math.ceil(count / WORKERS_A_CROWD))]
     try:
         ray.get([one.noted.remote() for one in crowds])
         with patch.object(driver, "Hiring", crowd.hiring_from(crowds)):
@@ -231,14 +235,14 @@ def of_crowds(crowds: Sequence[Any]) -> dict[str, Any]:
     return {key: [item for one in found for item in one[key]] for key in ("answers", "launches", "idle")}
 
 
-def training(notes: str) -> Any:
+def training(notes: str, step_s: float) -> Any:
     """A training function that sleeps; how long it waits at rungs, and between trials, it writes into a file."""
     last: list[float] = []
 
     def sleeps(trial: caviar.Trial) -> None:
         uneven = random.Random(trial.seed)
         loss = uneven.random()
-        with open(Path(notes, str(os.getpid())), "a") as file:
+        with Path(notes, str(os.getpid())).open("a") as file:
 
             def note(what: str, *seconds: float) -> None:
                 print(json.dumps([what, *seconds]), file=file, flush=True)
@@ -247,7 +251,7 @@ def training(notes: str) -> Any:
                 note("idle", last.pop(), time.time())
             try:
                 for step in trial.steps():
-                    time.sleep(STEP_S * uneven.uniform(0.5, 1.5))
+                    time.sleep(step_s * uneven.uniform(0.5, 1.5))
                     asked_s = time.time()
                     try:
                         trial.report(loss=loss + 1 / step, accuracy=1 - loss)
