@@ -116,8 +116,9 @@ def test_a_sweep_is_sent_and_followed_to_its_end(invoke, project, cluster, addre
     assert done.stdout.splitlines() == [
         f"working directory: {project}: 3 files, {len('import caviar') + len('X = 1') + len('*.log') + 3} bytes",
         f"job {name} submitted; its sweep: s3://b/x",
-        f"  how it goes: caviar logs {name} --follow --address {address}",
-        f"  end it:      caviar cancel {name} --address {address}",
+        f"  follow it:  caviar logs --follow {name} --address {address}",
+        f"  look at it: caviar watch {name} --address {address}",
+        f"  end it:     caviar cancel {name} --address {address}",
         *OURS.decode().splitlines(),
     ]
     assert cluster.files("working_dir") == {
