@@ -24,6 +24,9 @@ class Resources:
     charged; None lets it take its time. ``stop_grace_s``: a function that goes on for so long after it was told to
     end is ended; None waits for it. ``memory_growth_bytes``: a training process that keeps so much more memory, of
     the machine or of its GPUs, than after its second trial is replaced between two trials; None never replaces it.
+
+    ``price_per_hour``: what such a worker costs an hour, in any currency; None: nobody knows. `Result.cost` and
+    ``caviar status`` count by it.
     """
 
     cpus: float = 1
@@ -35,6 +38,7 @@ class Resources:
     progress_timeout_s: float | None = None
     stop_grace_s: float | None = 60.0
     memory_growth_bytes: int | None = 2**30
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("cpus", "gpus"):
@@ -51,6 +55,9 @@ class Resources:
             seconds = getattr(self, name)
             if seconds is not None and not _is_amount(seconds):
                 raise UsageError(f"Resources({name}={seconds!r}): needs a positive number of seconds, or None")
+        price = self.price_per_hour
+        if price is not None and not _is_amount(price):
+            raise UsageError(f"Resources(price_per_hour={price!r}): needs a number above 0, or None")
         if not isinstance(self.custom, Mapping) or not all(map(_is_amount, self.custom.values())):
             raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
         if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):
@@ -70,7 +77,7 @@ class Resources:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for sweep.json."""
-        return {
+        data: dict[str, Any] = {
             "cpus": self.cpus,
             "gpus": self.gpus,
             "memory_bytes": self.memory_bytes,
@@ -81,6 +88,9 @@ class Resources:
             "stop_grace_s": self.stop_grace_s,
             "memory_growth_bytes": self.memory_growth_bytes,
         }
+        if self.price_per_hour is not None:  # as before there was one: then nothing has changed
+            data["price_per_hour"] = self.price_per_hour
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Resources:
