@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
@@ -11,6 +12,7 @@ from typing import ClassVar
 from caviar.errors import UsageError
 from caviar.schedulers.asha import AshaJudge
 from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.outlook import Outlook, halving
 from caviar.schedulers.rung import GeometricRungs, ListedRungs, check_reduction_factor, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -91,6 +93,26 @@ class Hyperband(Scheduler):
         if max_step is None:
             raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
         return HyperbandJudge(self.plan(max_step), self.reduction_factor)
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """As `Asha` within each bracket, whose trials are counted by their numbers."""
+        if max_step is None:
+            raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
+        brackets = self.plan(max_step)
+        judge = HyperbandJudge(brackets, self.reduction_factor)
+        counts = Counter(judge.bracket_of(trial).s for trial in range(trials))
+        return Outlook(
+            cohorts=tuple(
+                halving(
+                    counts[one.s],
+                    [step for step in one.rungs if step > begin],
+                    self.reduction_factor,
+                    spare=self.spare,
+                    name=f"bracket {one.s}",
+                )
+                for one in brackets
+            )
+        )
 
     def _rungs(self, max_step: int) -> tuple[int, ...]:
         """The rungs of the most eager bracket, s_max of them."""

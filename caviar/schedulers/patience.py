@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.outlook import Cohort, Outlook, listed
 from caviar.schedulers.rung import RegularRungs, check_number, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -46,6 +47,14 @@ class Patience(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
         return PatienceJudge(rungs, self.patience, min_delta=self.min_delta)
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """None stops before it was judged so often that its patience can be used up: the first time counts as an
+        improvement."""
+        rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
+        steps = listed(rungs.first, rungs.after, begin=begin, most=self.patience + 1)
+        least = steps[self.patience] if len(steps) > self.patience else None
+        return Outlook(cohorts=(Cohort(trials=trials),), least_step=least)
 
 
 class PatienceJudge(Judge):
