@@ -149,6 +149,11 @@ class Controller:
         """Whether every trial has come to its end."""
         return self.state.ended
 
+    @property
+    def to_come(self) -> int:
+        """How many trials are to be launched yet, as far as is known."""
+        return self.state.unsampled + len(self._waiting) + len(self._delayed)
+
     def begin(self, started: DriverStarted) -> Output:
         """The first events of a new sweep."""
         now_us, plan = started.time_us, self.state.plan

@@ -199,6 +199,7 @@ class Runner:
 
     def _loop(self) -> None:
         while not self._controller.ended:
+            self._executor.expect(self._controller.to_come)
             if self._commits.stuck is None:
                 room = self._executor.room()
                 if room > 0:

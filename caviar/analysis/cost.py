@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from caviar.analysis.trials import MOVES_OF_TRIALS, EventColumns
+from caviar.execution.resources import KIND
 from caviar.messages import Floats, Ints
 
 _MOVES = tuple(kind for kind in MOVES_OF_TRIALS if kind not in ("paused", "unpaused"))
@@ -121,11 +122,11 @@ class Spending:
         """The price of each attempt's place; NaN where none is known."""
         if self._price_given is not None:
             return np.full(len(starts), self._price_given)
-        if isinstance(self._resources, Mapping):
-            return np.full(len(starts), price_of(self._resources))
-        kinds = {price_of(one) for one in self._resources or ()}
-        # a worker's kind is not on record: so only where all have the same price it is known
-        return np.full(len(starts), kinds.pop() if len(kinds) == 1 else math.nan)
+        prices = prices_of(self._resources)
+        if len(prices) == 1:
+            return np.full(len(starts), prices[0])
+        [workers] = events.fields(starts, "trial_started", "worker")
+        return np.array([_of_worker(prices, str(worker)) for worker in workers], np.float64)
 
     def _release(self, now_us: int) -> None:
         """All attempts under way end."""
@@ -143,7 +144,11 @@ class Spending:
         under_way.add(np.maximum(now_us - self._begin_us, 0).astype(np.float64), self._price)
         whole_us = self._whole.time_us + under_way.time_us
         unpriced_us = self._whole.unpriced_us + under_way.unpriced_us
-        known = unpriced_us < whole_us or self._price_given is not None or price_known(self._resources)
+        known = (
+            unpriced_us < whole_us
+            or self._price_given is not None
+            or not all(map(math.isnan, prices_of(self._resources)))
+        )
         return Cost(
             hours=whole_us / _HOUR_US,
             spent=(self._whole.money_us + under_way.money_us) / _HOUR_US if known else None,
@@ -163,13 +168,18 @@ class Spending:
         return money * left_s * 1e6 / (now_us - self._since_us)
 
 
-def price_of(resources: Mapping[str, Any]) -> float:
-    """What a worker costs an hour, as its declaration says; NaN: it does not."""
-    price = resources.get("price_per_hour")
-    return math.nan if price is None else float(price)
+def prices_of(resources: Any) -> list[float]:
+    """What a worker of each kind costs an hour, as the declaration says; NaN: it does not."""
+    prices = []
+    while resources:
+        price = resources.get("price_per_hour")
+        prices.append(math.nan if price is None else float(price))
+        resources = resources.get("otherwise")
+    return prices or [math.nan]
 
 
-def price_known(resources: Any) -> bool:
-    """Whether workers of any kind have a price."""
-    kinds = [resources] if isinstance(resources, Mapping) else resources or ()
-    return any(not math.isnan(price_of(one)) for one in kinds)
+def _of_worker(prices: Sequence[float], worker: str) -> float:
+    """The price of a worker, whose name tells its kind."""
+    _, _, kind = worker.partition(KIND)
+    number = int(kind) if kind.isdecimal() else 0
+    return prices[number] if number < len(prices) else math.nan

@@ -72,7 +72,7 @@ def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
     asked = {name: value for name, value in changes.items() if value is not None}
     amounts = {name: asked.pop(name) for name in ("cpus", "gpus") if name in asked}
     if amounts:
-        asked["resources"] = dataclasses.replace(sweep.resources, **amounts)
+        asked["resources"] = dataclasses.replace(sweep.resources, **amounts, otherwise=None)
     return sweep.but(**asked) if asked else sweep
 
 

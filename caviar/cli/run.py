@@ -10,6 +10,7 @@ import click
 
 from caviar.cli.app import debug_option
 from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.errors import UsageError
 
 
 @click.command()
@@ -20,6 +21,13 @@ from caviar.cli.conduct import changed, choose_executor, conduct, conduct_option
     "--max-step", type=click.IntRange(min=1), metavar="N", help="The last step of a trial, instead of the Sweep's."
 )
 @click.option("--seed", type=int, metavar="N", help="Another seed: other params.")
+@click.option("--plan", is_flag=True, help="Only say what would happen, how long it takes and what it costs.")
+@click.option(
+    "--measure-s",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="With --plan: see for S seconds how long steps take, by training some; 0: train nothing.  [default: 30]",
+)
 @conduct_options
 @debug_option
 def run(
@@ -29,12 +37,16 @@ def run(
     address: str | None,
     workers: int | None,
     as_json: bool,
+    plan: bool,
+    measure_s: float | None,
     **changes: Any,
 ) -> int:
     """Run the Sweep that FILE defines.
 
     NAME says which, where FILE defines several.
     """
+    if measure_s is not None and not plan:
+        raise UsageError(f"--measure-s {measure_s:g}: goes with --plan")
     chosen = choose_executor(executor, address=address, workers=workers)
     from caviar.cli.load_file import load_sweep, split_target
     from caviar.store.beginnings import check_new
@@ -45,6 +57,11 @@ def run(
     sweep = changed(load_sweep(target), changes)
     file, name = split_target(target)
     folder = place(out) if out is not None else Path("runs") / file.stem
+    if plan:
+        from caviar.cli.plan import show
+
+        asked: dict[str, Any] = {"workers": workers, "address": address, "inline": executor == "inline"}
+        return show(sweep, file, folder, measure_s=measure_s, as_json=as_json, **asked)
     source = source_of(file, name, changes)
     # before anything is shown: a folder that holds another sweep must not be shown as this one
     check_new(SweepFolder(folder), wall_clock_us())

@@ -1,70 +1,78 @@
-"""How many workers fit, asked without making any: here, and on a Ray cluster."""
+"""How many workers fit, asked without making any: on this machine, and on a Ray cluster."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from caviar.errors import UsageError
 from caviar.execution import cluster
+from caviar.execution.gpus import VISIBLE
+from caviar.execution.nodes import Cluster, Node, lacking, needs, places
 from caviar.execution.resources import Resources
 
 RAYS_MEMORY = 0.7
-"""Of a machine's memory Ray gives so much to workers."""
+"""Of a machine's memory Ray gives about so much to workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """What there is, and how many workers it holds."""
 
+    nodes: int
     cpus: float
     gpus: float
-    memory_bytes: float
-    fits: int
-    """Workers at once; 0: not one."""
+    fits: Sequence[int]
+    """Workers of each kind at once."""
     lacks: str | None = None
-    """What there is too little of, where not one fits."""
+    """Where not one fits: what a trial needs, and what there is of it."""
 
 
 def of_this_machine(resources: Resources) -> Capacity:
-    """What a Ray that is started here would hold. Custom resources and labels, which only a cluster has, hold no
-    worker here."""
+    """What a Ray that is started here would hold. It has no custom resources and no labels."""
     memory = RAYS_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    total = {"CPU": float(cluster.cores()), "GPU": float(gpus()), "memory": memory}
-    wanted = cluster.needs(resources) | dict.fromkeys(resources.labels, 1.0)
-    lacks = next((name for name, amount in wanted.items() if amount > total.get(name, 0.0)), None)
-    places = [total[name] / amount for name, amount in wanted.items()] if lacks is None else [0.0]
-    return Capacity(
-        cpus=total["CPU"],
-        gpus=total["GPU"],
-        memory_bytes=memory,
-        fits=math.floor(min(places, default=total["CPU"]) + 1e-9),
-        lacks=None if lacks is None else f"{wanted[lacks]:g} {lacks}, and it has {total.get(lacks, 0.0):g}",
-    )
+    node = Node(resources={"CPU": float(cluster.cores()), "GPU": float(gpus()), "memory": memory})
+    fits = places([node], resources.kinds)
+    return _capacity(Cluster(nodes=[node]), fits, None if sum(fits) else _lacking(node, resources))
 
 
 def of_cluster(address: str, resources: Resources) -> Capacity:
-    """What the Ray cluster at ``address`` holds. One that does not answer raises `ExecutionError`, one that does
-    not hold a single worker `UsageError`."""
+    """What the Ray cluster at ``address`` holds. One that does not answer raises `ExecutionError`, one that holds
+    no worker, and could not be made to, `UsageError`."""
     import ray
 
     joined = cluster.join(address, cpus=0, runtime_env={})
     try:
-        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        fits = cluster.fitting(resources)
+        there = cluster.look()
     finally:
         if joined:
-            ray.shutdown()  # type: ignore[no-untyped-call]
-    return Capacity(
-        cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0), memory_bytes=total.get("memory", 0.0), fits=fits
-    )
+            ray.shutdown()
+    reasons = [lacking([*there.nodes, *there.addable], kind) for kind in resources.kinds]
+    if None not in reasons:
+        raise UsageError("; otherwise, ".join(reason for reason in reasons if reason is not None))
+    fits = places(there.nodes, resources.kinds)
+    return _capacity(there, fits, None if sum(fits) else lacking(there.nodes, resources))
+
+
+def _capacity(there: Cluster, fits: Sequence[int], lacks: str | None) -> Capacity:
+    cpus, gpus = (sum(node.resources.get(name, 0.0) for node in there.nodes) for name in ("CPU", "GPU"))
+    return Capacity(nodes=len(there.nodes), cpus=cpus, gpus=gpus, fits=fits, lacks=lacks)
+
+
+def _lacking(node: Node, resources: Resources) -> str:
+    for name, amount in needs(resources).items():
+        if amount > node.resources.get(name, 0.0):
+            return f"a trial needs {amount:g} {name}, and this machine has {node.resources.get(name, 0.0):.4g}"
+    wanted = ", ".join(f"{name}={value}" for name, value in resources.labels.items())
+    return f"a trial needs a node labelled {wanted}, and this machine has no labels"
 
 
 def gpus() -> int:
     """How many NVIDIA GPUs this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get(VISIBLE)
     if visible is not None:
         return len([one for one in visible.split(",") if one.strip() not in ("", "-1")])
     try:

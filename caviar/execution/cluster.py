@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from caviar.errors import ExecutionError, UsageError
+from caviar.errors import ExecutionError
+from caviar.execution.nodes import Cluster, Node
 from caviar.execution.resources import Resources
 from caviar.execution.tracebacks import one_line
 
@@ -52,33 +52,44 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def needs(resources: Resources) -> dict[str, float]:
-    """What one worker takes, by Ray's names."""
-    named = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory_bytes or 0)}
-    return {name: amount for name, amount in {**named, **resources.custom}.items() if amount}
+def look() -> Cluster:
+    """What the cluster that this process is connected to has now, and could have.
 
-
-def fitting(resources: Resources) -> int:
-    """How many workers the whole cluster holds; at least one.
-
-    What others use of it now is not taken off: workers wait for it, and what was just freed is not yet in Ray's
-    figures. A worker that not even the whole cluster could hold raises `UsageError`.
+    What others use of it is not taken off: workers wait for it, and what was just freed is not yet in Ray's
+    figures.
     """
     import ray
 
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    wanted = needs(resources)
-    for name, amount in wanted.items():
-        if amount > total.get(name, 0.0):
-            there = f"{total.get(name, 0.0):g}"
-            raise UsageError(f"a trial needs {amount:g} {name}, and the whole Ray cluster has {there}")
-    places = [total[name] / amount for name, amount in wanted.items()]
-    return max(1, math.floor(min(places, default=total.get("CPU", 1.0)) + 1e-9))
+    nodes = [
+        Node(resources=node["Resources"], labels=node.get("Labels") or {})
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+    return Cluster(nodes=nodes, addable=_addable())
+
+
+def _addable() -> list[Node]:
+    """The types of nodes that an autoscaler has told the cluster's head it may add. Ray tells it to its own
+    libraries alone; where it does not tell it, the cluster is as it is."""
+    from ray._private.state import state
+
+    try:
+        config = state.get_cluster_config()
+        groups = [] if config is None else list(config.node_group_configs)
+        return [
+            Node(resources={name: float(amount) for name, amount in group.resources.items()})
+            for group in groups
+            if group.max_count
+        ]
+    except Exception:  # noqa: BLE001 - no promise of Ray's
+        return []
 
 
 def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray's options for a worker's actor. It is never restarted or retried by Ray: attempts are ours to count."""
+    """Ray's options for a worker's actor. It is never restarted or retried by Ray: attempts are ours to count.
+    Workers are spread over the nodes, so that each has as much of its machine as it can."""
     options: dict[str, Any] = {
+        "scheduling_strategy": "SPREAD",
         "num_cpus": resources.cpus,
         "num_gpus": resources.gpus,
         "resources": dict(resources.custom),

@@ -82,6 +82,10 @@ class Executor(ABC):
     def start(self, job: Job, deliver: Deliver) -> None:
         """Get ready. A job that it cannot run raises `UsageError` here, before anything was written."""
 
+    def expect(self, trials: int) -> None:
+        """So many trials are still to be launched, as far as is known. An executor that can have more or fewer
+        workers goes by it; a lower bound, since trials may fail and be launched again."""
+
     @abstractmethod
     def room(self) -> int:
         """How many more trials it would take now, some of them in hand so that no worker waits between trials."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,8 @@ import cloudpickle
 from caviar.errors import ExecutionError, UsageError
 from caviar.execution import cluster
 from caviar.execution.contract import Job
+from caviar.execution.nodes import needs
+from caviar.execution.resources import KIND, Resources
 from caviar.execution.tracebacks import one_line
 from caviar.execution.worker import Worker, WorkerActor
 
@@ -53,27 +55,32 @@ class Hiring:
         import ray
 
         self._name = job.name
-        self._resources = job.resources
+        self._kinds = job.resources.kinds
         # what Ray sends to the head or the raylet, and waits for, is sent once: later they may be gone
         self._class = ray.remote(WorkerActor)
-        self._options = cluster.actor_options(job.resources, runtime_env=runtime_env)
-        self._arguments = (ray.put(pickled_job), cloudpickle.dumps((job.resources, job.files)), cut_off_s)
+        self._options = [cluster.actor_options(kind, runtime_env=runtime_env) for kind in self._kinds]
+        own_gpus = any(kind.gpus for kind in self._kinds)
+        parts = [cloudpickle.dumps((kind, job.files, own_gpus)) for kind in self._kinds]
+        job_there = ray.put(pickled_job)
+        self._arguments = [(job_there, part, cut_off_s) for part in parts]
         self._nobody_s = nobody_s
         self._births = 0
-        self._vacancies: list[tuple[float, int]] = []
-        """(when to fill it, failed starts there), a heap."""
+        self._vacancies: list[list[tuple[float, int]]] = [[] for _ in self._kinds]
+        """Of each kind a heap of (when to fill it, failed starts there): places where a worker was lost."""
         self._nobody_since_s: float | None = 0.0
         self._anybody_yet = False
 
-    def hire(self, *, failed_starts: int = 0) -> Worker:
+    def hire(self, kind: int = 0, *, failed_starts: int = 0) -> Worker:
         """A new worker, which begins when the cluster has room for it. `UsageError`: Ray refuses its options."""
-        name = f"worker-{self._births}"
+        # the record has nothing else of what a worker holds, and so costs
+        name = f"worker-{self._births}{KIND}{kind}" if kind else f"worker-{self._births}"
         self._births += 1
         try:
-            actor = self._class.options(**self._options).remote(f"caviar:{self._name}:{name}", *self._arguments)
+            actor_class = self._class.options(**self._options[kind])
+            actor = actor_class.remote(f"caviar:{self._name}:{name}", *self._arguments[kind])
         except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
             raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
-        return Worker(name, actor, failed_starts=failed_starts)
+        return Worker(name, actor, kind=kind, resources=self._kinds[kind], failed_starts=failed_starts)
 
     def dismiss(self, worker: Worker, reason: str, *, anybody: bool, now_s: float) -> None:
         """End a lost worker, best effort, and leave its place vacant. ``anybody``: whether another one is there.
@@ -88,13 +95,32 @@ class Hiring:
         if failed >= FAILED_STARTS and not anybody:
             raise ExecutionError(f"{failed} workers in a row could not begin, the last one with: {reason}")
         pause_s = min(PAUSE_S, 2.0**failed) if failed and anybody else 0.0
-        heapq.heappush(self._vacancies, (now_s + pause_s, failed))
+        heapq.heappush(self._vacancies[worker.kind], (now_s + pause_s, failed))
 
-    def fill(self, now_s: float) -> list[Worker]:
-        """New workers for the vacancies that are due."""
+    def let_go(self, worker: Worker) -> None:
+        """End a worker that is not needed any more, after what it is about."""
+        import ray
+
+        def end(closed: object = None) -> None:
+            with suppress(Exception):
+                ray.kill(worker.actor)
+
+        if worker.ready:
+            worker.actor.close.remote().future().add_done_callback(end)
+        else:
+            end()
+
+    def fill(self, missing: Sequence[int], now_s: float) -> list[Worker]:
+        """New workers, as many of each kind as are missing; but none for a place where no worker could begin, as
+        long as its pause lasts."""
         hired = []
-        while self._vacancies and self._vacancies[0][0] <= now_s:
-            hired.append(self.hire(failed_starts=heapq.heappop(self._vacancies)[1]))
+        for kind, (count, vacancies) in enumerate(zip(missing, self._vacancies, strict=True)):
+            due = []
+            while vacancies and vacancies[0][0] <= now_s:
+                due.append(heapq.heappop(vacancies)[1])
+            new = max(0, count - len(vacancies))
+            starts = [*due, *[0] * new][:new]
+            hired += [self.hire(kind, failed_starts=failed) for failed in starts]
         return hired
 
     def wonder(self, *, anybody: bool, now_s: float) -> None:
@@ -105,8 +131,11 @@ class Hiring:
             self._nobody_since_s = now_s
         elif now_s - self._nobody_since_s > self._nobody_s:
             self._nobody_since_s = float("inf")
-            wanted = ", ".join(f"{amount:g} {name}" for name, amount in cluster.needs(self._resources).items())
-            labels = self._resources.labels
-            where = f" on a node labelled {dict(labels)}" if labels else ""
             what = "no worker is left, and none takes its place" if self._anybody_yet else "no worker has started"
-            _log.warning("%s yet: each waits for %s%s to be free in the Ray cluster", what, wanted, where)
+            wanted = ", or for ".join(_in_words(kind) for kind in self._kinds)
+            _log.warning("%s yet: each waits for %s to be free in the Ray cluster", what, wanted)
+
+
+def _in_words(kind: Resources) -> str:
+    amounts = ", ".join(f"{amount:g} {name}" for name, amount in needs(kind).items())
+    return amounts + (f" on a node labelled {dict(kind.labels)}" if kind.labels else "")

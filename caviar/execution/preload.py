@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from caviar.execution.contract import Job
+from caviar.execution.resources import Resources
 
 JOB_FILE = "CAVIAR_JOB_FILE"
 """The environment variable that names the job's file to the fork server."""
@@ -27,17 +29,18 @@ def job(path: str) -> Job:
     return _loaded[path]
 
 
-def write_job(pickled: bytes, path: Path) -> None:
-    """Leave a pickled job, with this process's import path, where training processes find it."""
-    path.write_bytes(pickle.dumps((sys.path, pickled)))
+def write_job(pickled: bytes, path: Path, *, resources: Resources) -> None:
+    """Leave a pickled job, with this process's import path and what this worker has, where training processes find
+    it."""
+    path.write_bytes(pickle.dumps((sys.path, resources, pickled)))
 
 
 def read_job(data: bytes) -> Job:
     """Unpickle a job; the import path that it was pickled with is added to ours, since its imports may need it."""
-    import_path, pickled = pickle.loads(data)
+    import_path, resources, pickled = pickle.loads(data)
     sys.path.extend(entry for entry in import_path if entry not in sys.path)
     loaded: Job = pickle.loads(pickled)
-    return loaded
+    return replace(loaded, resources=resources)
 
 
 def _try_early() -> None:

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from caviar.execution import memory, preload
+from caviar.execution import gpus, memory, preload
 from caviar.execution.tracebacks import one_line
 from caviar.execution.training import Link, Trial, not_trained, run_attempt
 from caviar.execution.wire import BACK, REPLACED, STARTED, Entry, Outbox, Run
@@ -289,6 +289,7 @@ def main(connection: Connection, output: Connection, log_mark: bytes, job_file: 
         if reason is not None:
             link.end(not_trained(launch, outcome="stopped", reason=reason))
             continue
+        gpus.keep_to_share(job.resources)
         link.begin(launch)
         link.end(run_attempt(launch, job=job, link=link, shared=shared, let_through=()))
         if job.resources.fresh_process:

@@ -27,6 +27,7 @@ from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ADJUST, ANSWER, KEEP, LAUNCH, PAUSE, RECALL, STOP
+from caviar.execution.staffing import Staffing
 from caviar.execution.supervisor import Order
 from caviar.execution.wire import BACK, event, pack_launch
 from caviar.execution.worker import Worker, cause_of_death
@@ -58,6 +59,9 @@ LOOKAHEAD_S = 0.3
 
 IN_HAND_LIMIT = 1024
 
+IDLE_S = 10.0
+"""A worker for which no trial is left is let go after this."""
+
 CHECK_S = 1.0
 """How often it is looked for who is silent for too long."""
 
@@ -83,7 +87,8 @@ class Ray(Executor):
 
     A Ray that is already initialised is used, and left running. Otherwise ``address``, or the cluster that
     ``RAY_ADDRESS`` names, is connected to; and where there is neither, Ray is started on this machine for as long
-    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds.
+    as the sweep runs. ``workers``: trials trained at once; None: as many as the
+    cluster holds, also when nodes join, and, where it has an autoscaler, as many as that adds.
     ``runtime_env``: Ray's, for the workers of this sweep alone.
     """
 
@@ -105,6 +110,7 @@ class Ray(Executor):
         self._runtime_env = dict(runtime_env or {})
         self._workers: list[Worker] = []
         self._watch: ClusterWatch | None = None
+        self._staffing: Staffing | None = None
         self._started_ray = False
 
     # --- the contract -------------------------------------------------------------------------------
@@ -123,11 +129,11 @@ class Ray(Executor):
         self._closed = False
         self._trained = False
         """Whether any worker has begun a trial."""
+        self._to_come = job.trials
+        self._one_trial_each = any(kind.fresh_process for kind in job.resources.kinds)
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
-        fitting = cluster.fitting(job.resources)
-        count = min(self._wanted or fitting, max(1, job.trials))
-        self._interval_s = max(INTERVAL_S, INTERVAL_PER_WORKER_S * count)
+        self._staffing = Staffing(job.resources.kinds, workers=self._wanted, cluster=cluster.look)
         # where we started or joined Ray ourselves, the whole job has the runtime_env
         runtime_env = {} if self._started_ray else self._runtime_env
         limits = self._timeouts
@@ -137,8 +143,10 @@ class Ray(Executor):
         )
         self._clock = AwakeClock()
         self._check_at_s = CHECK_S
-        for _ in range(count):
-            self._begin(self._hiring.hire())
+        self._staff(0.0)
+
+    def expect(self, trials: int) -> None:
+        self._to_come = trials
 
     def room(self) -> int:
         depth = self._depth()
@@ -202,8 +210,9 @@ class Ray(Executor):
 
         self._closed = True
         workers, self._workers = self._workers, []
-        if self._watch is not None:
-            self._watch.stop()
+        for watch in (self._watch, self._staffing):
+            if watch is not None:
+                watch.stop()
         if not workers and not self._started_ray:
             return
         # a head that is frozen would hold us for as long as it is
@@ -267,7 +276,7 @@ class Ray(Executor):
             return
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
-            if isinstance(cause, FolderError):  # no other worker would do better
+            if isinstance(cause, FolderError | UsageError):  # no other worker would do better
                 raise cause from None
             if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
                 raise FolderError(
@@ -337,6 +346,40 @@ class Ray(Executor):
         self._by_trial.pop(trial, None)
         return worker.trials.pop(trial)
 
+    # --- how many there are ---------------------------------------------------------------------------
+
+    def _staff(self, now_s: float) -> None:
+        """Have as many workers as the cluster holds and the sweep still needs: the cluster may have grown, and at
+        the tail of a sweep what is idle is let go, so that an autoscaler can take its node away."""
+        assert self._staffing is not None
+        trials = self._to_come + len(self._queue) + len(self._by_trial)
+        at_work = sum(1 for worker in self._workers if worker.ready)
+        missing = self._staffing.targets(trials, at_work=at_work)
+        for worker in self._workers:
+            missing[worker.kind] -= 1
+            if worker.trials or not worker.ready:
+                worker.idle_since_s = None
+            elif worker.idle_since_s is None:
+                worker.idle_since_s = now_s
+        for worker in sorted(self._workers, key=lambda one: one.ready):  # those that wait for their place first
+            if missing[worker.kind] < 0 and self._spare(worker, now_s):
+                missing[worker.kind] += 1
+                worker.lost = True
+                self._workers.remove(worker)
+                self._hiring.let_go(worker)
+        hired = self._hiring.fill(missing, now_s)
+        self._interval_s = max(INTERVAL_S, INTERVAL_PER_WORKER_S * (len(self._workers) + len(hired)))
+        for worker in hired:
+            self._begin(worker)
+
+    def _spare(self, worker: Worker, now_s: float) -> bool:
+        """Whether a worker that is not needed can go."""
+        if not worker.ready:
+            return not worker.trials
+        idle_since_s = worker.idle_since_s
+        kept = worker in self._kept.values()
+        return idle_since_s is not None and now_s - idle_since_s >= IDLE_S and not worker.batches and not kept
+
     # --- silence ------------------------------------------------------------------------------------
 
     def _check(self) -> None:
@@ -357,15 +400,14 @@ class Ray(Executor):
                 self._lose(worker, f"it has not replied for {silent_s:.0f} s{why}")
             elif worker.to_repeat:
                 self._call(worker)
-        for worker in self._hiring.fill(now_s):
-            self._begin(worker)
+        self._staff(now_s)
         self._hiring.wonder(anybody=self._anybody(), now_s=now_s)
 
     # --- trials to workers --------------------------------------------------------------------------
 
     def _depth(self) -> int:
         """How many trials a worker has in hand besides the one in training."""
-        if self._seconds_per_trial is None or self._job.resources.fresh_process:
+        if self._seconds_per_trial is None or self._one_trial_each:
             return 1
         return min(IN_HAND_LIMIT, max(1, math.ceil(LOOKAHEAD_S / max(self._seconds_per_trial, 1e-6))))
 
@@ -428,7 +470,7 @@ class Ray(Executor):
             return
         self._kept.pop(trial, None)
         worker = self._by_trial.get(trial)
-        if again and worker is not None and trial in worker.started and not self._job.resources.fresh_process:
+        if again and worker is not None and trial in worker.started and not worker.resources.fresh_process:
             self._kept[trial] = worker
             self._order(trial, (KEEP, trial, attempt))
         self._order_now(trial, (STOP, trial, attempt, reason))

@@ -9,6 +9,9 @@ from typing import Any
 
 from caviar.errors import UsageError
 
+KIND = "-kind-"
+"""In the name of a worker, before the number of its kind in `Resources.kinds`; without it is the first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
@@ -25,6 +28,11 @@ class Resources:
     end is ended; None waits for it. ``memory_growth_bytes``: a training process that keeps so much more memory, of
     the machine or of its GPUs, than after its second trial is replaced between two trials; None never replaces it.
 
+    ``gpu_memory_bytes``: what a trial needs of a GPU's memory. A worker whose share of its GPU is smaller ends the
+    sweep before it trains, and PyTorch lets a trial have no more of the GPU than its share. None does neither.
+    ``otherwise``: what a trial may have instead, where a cluster has no more room for this: ``Resources(gpus=1,
+    otherwise=Resources(cpus=4))`` trains on every GPU, and on the cores that are left, too.
+
     ``price_per_hour``: what such a worker costs an hour, in any currency; None: nobody knows. `Result.cost` and
     ``caviar status`` count by it.
     """
@@ -38,6 +46,8 @@ class Resources:
     progress_timeout_s: float | None = None
     stop_grace_s: float | None = 60.0
     memory_growth_bytes: int | None = 2**30
+    gpu_memory_bytes: int | None = None
+    otherwise: Resources | None = None
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
@@ -47,7 +57,7 @@ class Resources:
                 raise UsageError(f"Resources({name}={amount!r}): needs a number of at least 0")
             if amount > 1 and amount != int(amount):
                 raise UsageError(f"Resources({name}={amount!r}): a fraction must be below 1")
-        for name in ("memory_bytes", "memory_growth_bytes"):
+        for name in ("memory_bytes", "memory_growth_bytes", "gpu_memory_bytes"):
             memory = getattr(self, name)
             if memory is not None and not (isinstance(memory, int) and _is_amount(memory)):
                 raise UsageError(f"Resources({name}={memory!r}): needs a whole, positive number of bytes, or None")
@@ -62,6 +72,19 @@ class Resources:
             raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
         if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):
             raise UsageError(f"Resources(labels={self.labels!r}): needs a mapping from label to text")
+        if self.gpu_memory_bytes is not None and not self.gpus:
+            raise UsageError(
+                f"Resources(gpu_memory_bytes={self.gpu_memory_bytes!r}): needs gpus, a share of a GPU at least"
+            )
+        if self.otherwise is not None and not isinstance(self.otherwise, Resources):
+            raise UsageError(
+                f"Resources(otherwise={self.otherwise!r:.80}): needs a caviar.Resources(...), or None"
+            )
+
+    @property
+    def kinds(self) -> tuple[Resources, ...]:
+        """The kinds of workers that a trial may be trained by, those to be preferred first."""
+        return (self,) if self.otherwise is None else (self, *self.otherwise.kinds)
 
     @property
     def threads(self) -> int:
@@ -87,6 +110,8 @@ class Resources:
             "progress_timeout_s": self.progress_timeout_s,
             "stop_grace_s": self.stop_grace_s,
             "memory_growth_bytes": self.memory_growth_bytes,
+            "gpu_memory_bytes": self.gpu_memory_bytes,
+            "otherwise": None if self.otherwise is None else self.otherwise.to_dict(),
         }
         if self.price_per_hour is not None:  # as before there was one: then nothing has changed
             data["price_per_hour"] = self.price_per_hour
@@ -95,7 +120,8 @@ class Resources:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Resources:
         """The inverse of `to_dict`; what an older version did not write yet has its default."""
-        return cls(**data)
+        otherwise = data.get("otherwise")
+        return cls(**{**data, "otherwise": None if otherwise is None else cls.from_dict(otherwise)})
 
 
 def _is_amount(value: object) -> bool:

@@ -68,7 +68,7 @@ class Supervisor:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="caviar-", ignore_cleanup_errors=True)
         self._job_file = str(Path(self._folder.name, "job.pickle"))
-        preload.write_job(pickled_job, Path(self._job_file))
+        preload.write_job(pickled_job, Path(self._job_file), resources=resources)
         self._one_trial_each = resources.fresh_process
         self._changed = threading.Condition()
         """Guards everything below."""

@@ -16,8 +16,10 @@ from typing import Any
 import cloudpickle
 
 from caviar.errors import FolderError, OutageError
+from caviar.execution import gpus
 from caviar.execution.contract import TrialFiles
 from caviar.execution.heartbeat import CutOff
+from caviar.execution.resources import Resources
 from caviar.execution.supervisor import Order, Supervisor
 from caviar.execution.tracebacks import one_line
 from caviar.messages import SCRATCH, AttemptEnded, Event, Launch, TrialStarted
@@ -34,7 +36,10 @@ class WorkerActor:
 
     def __init__(self, name: str, pickled_job: bytes, parts: bytes, cut_off_s: float) -> None:
         self._name = name
-        resources, files = cloudpickle.loads(parts)
+        resources, files, own_gpus = cloudpickle.loads(parts)
+        if own_gpus and not resources.gpus:
+            gpus.hide()
+        self._resources: Resources = resources
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
         os.environ[SCRATCH] = self._supervisor.folder
@@ -45,11 +50,12 @@ class WorkerActor:
 
     def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
         """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
-        where it does not reach the object store now."""
+        where it does not reach the object store now, `UsageError` where trials do not fit its GPU."""
         self._cut_off.heard()
         try:
             if orders and self._unseen is not None:
                 self._probe(self._unseen)
+                gpus.refuse_too_small(self._resources, node=socket.gethostname())
                 self._unseen = None
             return self._supervisor.exchange(number, orders, **kwargs)
         finally:
@@ -114,6 +120,9 @@ class Worker:
 
     name: str
     actor: Any
+    resources: Resources = field(default_factory=Resources)
+    kind: int = 0
+    """Which of the kinds of workers it is."""
     ready: bool = False
     lost: bool = False
     waiting: bool = False
@@ -141,6 +150,8 @@ class Worker:
     """Since when Ray does not get that exchange through, or its reply, by that clock."""
     to_repeat: bool = False
     """Whether that exchange is to be tried again."""
+    idle_since_s: float | None = None
+    """Since when it has no trial, by that clock."""
     failed_starts: int = 0
     """How many there were in its place before it, in a row, that never replied."""
 

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from caviar.analysis.result import Result, load
+from caviar.analysis.result import load
 from caviar.difference import of_training
 from caviar.errors import CaviarError, FolderError, UsageError
 from caviar.execution.capacity import Capacity, gpus, of_cluster, of_this_machine
 from caviar.execution.cluster import cores
+from caviar.execution.contract import Job
+from caviar.execution.resources import Resources
+from caviar.forecast import MEASURE_S
 from caviar.forecast.estimate import Estimate, training_s, wall_s, work
 from caviar.forecast.measuring import Measured, check, measure
 from caviar.forecast.timings import Sample, Timings, recorded
 from caviar.schedulers.outlook import Outlook
-from caviar.state import SweepState
+from caviar.state import Plan, proposer
+from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
 from caviar.store.place import Place, place
 
-if TYPE_CHECKING:
-    from caviar.sweep import Sweep
 
-MEASURE_S = 30.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The sweep that is looked ahead at."""
+
+    plan: Plan
+    resources: Resources
+    declaration: Mapping[str, Any]
+    job: Callable[[CheckpointFiles], Job]
+
+    @property
+    def begin(self) -> int:
+        """The step after which its trials begin."""
+        return 0 if self.plan.origin is None else self.plan.origin.step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +55,7 @@ class Forecast:
     """The step after which trials begin: 0, unless the sweep is a fork."""
     max_step: int | None
     limit: int | None
-    """The step at which trials end that are not stopped: max_step, or what those measured came to; None: unknown."""
+    """The step at which trials end that are not stopped: max_step, or where those timed ended; None: unknown."""
     outlook: Outlook
     steps: Estimate | None
     steps_of_all: int | None
@@ -59,14 +75,9 @@ class Forecast:
     time_budget_s: float | None
     notes: Sequence[str]
 
-    def __repr__(self) -> str:
-        from caviar.forecast.words import in_words
-
-        return "\n".join(in_words(self))
-
 
 def forecast(
-    sweep: Sweep,
+    subject: Subject,
     *,
     path: str | Path | None = None,
     measure_s: float = MEASURE_S,
@@ -79,38 +90,45 @@ def forecast(
     is known. ``address``: the Ray cluster that is asked what it holds; None: this machine. ``inline``: trials run
     one after another, in one process.
 
-    Raises `UsageError` for a sweep that could not begin, and `CaviarError` where all trials that were tried failed.
+    Raises `UsageError` for a sweep that could not begin, and `CaviarError` where all trials that were tried
+    failed.
     """
-    SweepState(sweep.plan()).propose(0)
+    checked(measure_s, workers)
+    proposer(subject.plan, 0, stage=0)  # a sampler that cannot serve the sweep raises
     notes: list[str] = []
-    capacity, where = _capacity(sweep, address=address, inline=inline)
-    at_once = _at_once(sweep, capacity, workers=workers, notes=notes)
-    timings = _timings(sweep, path, measure_s, inline=inline, notes=notes)
-    begin = 0 if sweep.origin is None else sweep.origin.step
-    limit = _limit(sweep, timings, begin=begin, notes=notes)
-    outlook = sweep.scheduler.outlook(sweep.trials, max_step=limit or sweep.max_step, begin=begin)
+    capacity, where = _capacity(subject, address=address, inline=inline)
+    at_once = _at_once(subject, capacity, workers=workers, notes=notes)
+    timings = _timings(subject, path, measure_s, inline=inline, notes=notes)
+    begin = subject.begin
+    limit = _limit(subject, timings, begin=begin, notes=notes)
+    outlook = subject.plan.scheduler.outlook(
+        subject.plan.trials, max_step=limit or subject.plan.max_step, begin=begin
+    )
     found = None if limit is None else work(outlook, limit=limit, begin=begin)
     training = wall = None
     if found is not None and timings is not None:
-        training = training_s(found, timings, trials=sweep.trials, workers=at_once or 1)
+        training = training_s(found, timings, trials=subject.plan.trials, workers=at_once or 1)
         if at_once is not None and limit is not None:
             longest_s = timings.start_s + (limit - begin) * timings.mean_s
-            wall = _within(wall_s(training, longest_s=longest_s, workers=at_once), sweep.time_budget_s, notes)
-    if sweep.stages > 1:
+            wall = _within(
+                wall_s(training, longest_s=longest_s, workers=at_once), subject.declaration["time_budget_s"], notes
+            )
+    if subject.plan.stages > 1:
         notes.append(
-            "each stage after the first samples where trials did well, so more of its trials may go on than expected"
+            "each stage after the first samples where trials did well, so more of its trials may go on than "
+            "expected"
         )
-    price = _price(sweep.resources)
+    price = _price(subject.resources, capacity)
     return Forecast(
-        trials=sweep.trials,
-        first=len(sweep.first),
-        stages=_stages(sweep),
+        trials=subject.plan.trials,
+        first=len(subject.plan.first),
+        stages=_stages(subject),
         begin=begin,
-        max_step=sweep.max_step,
+        max_step=subject.plan.max_step,
         limit=limit,
         outlook=outlook,
         steps=None if found is None else found.steps,
-        steps_of_all=None if limit is None else sweep.trials * (limit - begin),
+        steps_of_all=None if limit is None else subject.plan.trials * (limit - begin),
         capacity=capacity,
         where=where,
         workers=at_once,
@@ -119,44 +137,47 @@ def forecast(
         wall_s=wall,
         price_per_hour=price,
         cost=None if training is None or price is None else training.times(price / 3600),
-        time_budget_s=sweep.time_budget_s,
+        time_budget_s=subject.declaration["time_budget_s"],
         notes=notes,
     )
 
 
-def _stages(sweep: Sweep) -> list[int]:
-    plan = sweep.plan()
-    ends = [0, *(plan.stage_end(stage) for stage in range(sweep.stages))]
-    return [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+def _stages(subject: Subject) -> list[int]:
+    plan = subject.plan
+    ends = [0, *(plan.stage_end(stage) for stage in range(subject.plan.stages))]
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
-def _capacity(sweep: Sweep, *, address: str | None, inline: bool) -> tuple[Capacity | None, str]:
+def _capacity(subject: Subject, *, address: str | None, inline: bool) -> tuple[Capacity | None, str]:
     if inline:
         return None, "this process"
     if address is not None:
-        return of_cluster(address, sweep.resources), f"the cluster at {address}"
-    return of_this_machine(sweep.resources), "this machine"
+        return of_cluster(address, subject.resources), f"the cluster at {address}"
+    return of_this_machine(subject.resources), "this machine"
 
 
-def _at_once(sweep: Sweep, capacity: Capacity | None, *, workers: int | None, notes: list[str]) -> int | None:
+def _at_once(subject: Subject, capacity: Capacity | None, *, workers: int | None, notes: list[str]) -> int | None:
     """Trials at once, as a run would have them."""
     if capacity is None:
         return 1
-    if workers is None and not capacity.fits:
-        notes.append(
-            f"a trial needs {capacity.lacks}: --workers N plans with so many, --address A asks a cluster"
-        )
+    fits = sum(capacity.fits)
+    if workers is None and not fits:
+        notes.append(f"{capacity.lacks}: --workers N plans with so many, --address A asks a cluster")
         return None
-    if workers is not None and capacity.fits < workers:
-        notes.append(f"{workers} workers were asked for, and {capacity.fits} fit")
-    return min(workers or capacity.fits, sweep.trials)
+    if workers is not None and fits < workers:
+        notes.append(f"{workers} workers were asked for, and {fits or 'none'} fit there now")
+    return min(workers or fits, subject.plan.trials)
 
 
-def _price(resources: Any) -> float | None:
-    """What a worker costs an hour; of several kinds, what all of them cost."""
-    kinds = resources if isinstance(resources, list | tuple) else (resources,)
-    prices = {one.price_per_hour for one in kinds}
-    return prices.pop() if len(prices) == 1 else None
+def _price(resources: Resources, capacity: Capacity | None) -> float | None:
+    """What a place costs an hour: of several kinds of workers, as many of each as fit, the mean."""
+    prices = [kind.price_per_hour for kind in resources.kinds]
+    fits = [1] if capacity is None or not sum(capacity.fits) else capacity.fits
+    held = [(price, count) for price, count in zip(prices, fits, strict=False) if count]
+    known = [(price, count) for price, count in held if price is not None]
+    if not held or len(known) < len(held):
+        return None
+    return sum(price * count for price, count in known) / sum(count for _, count in known)
 
 
 def _within(wall: Estimate, budget_s: float | None, notes: list[str]) -> Estimate:
@@ -171,18 +192,18 @@ def _within(wall: Estimate, budget_s: float | None, notes: list[str]) -> Estimat
 
 
 def _timings(
-    sweep: Sweep, path: str | Path | None, measure_s: float, *, inline: bool, notes: list[str]
+    subject: Subject, path: str | Path | None, measure_s: float, *, inline: bool, notes: list[str]
 ) -> Timings | None:
     folder = None if path is None else place(path)
-    if folder is not None and (samples := _from_record(sweep, folder, notes)):
+    if folder is not None and (samples := _from_record(subject, folder, notes)):
         return Timings.of(samples, source=f"the record in {folder}")
     if not measure_s:
         notes.append("nothing was trained (--measure-s 0), so nobody knows how long a step takes")
         return None
-    if _gpus_wanted(sweep.resources) and not gpus():
+    if subject.resources.gpus and not gpus():
         notes.append("nothing was measured: trials need a GPU, and this machine has none")
         return None
-    measured = measure(sweep, seconds=measure_s, cpus=cores() if inline else None)
+    measured = measure(subject.plan, lambda files: _job(subject, files, inline=inline), seconds=measure_s)
     check(measured)
     _tell(measured, measure_s, notes)
     if not measured.samples:
@@ -191,8 +212,10 @@ def _timings(
     return Timings.of(measured.samples, source=f"measured in {seconds}, one trial at a time")
 
 
-def _gpus_wanted(resources: Any) -> bool:
-    return any(one.gpus for one in (resources if isinstance(resources, list | tuple) else (resources,)))
+def _job(subject: Subject, files: CheckpointFiles, *, inline: bool) -> Job:
+    """Inline, nothing keeps numerical libraries to the cores of one trial."""
+    job = subject.job(files)
+    return dataclasses.replace(job, resources=dataclasses.replace(job.resources, cpus=cores())) if inline else job
 
 
 def _tell(measured: Measured, measure_s: float, notes: list[str]) -> None:
@@ -210,7 +233,7 @@ def _tell(measured: Measured, measure_s: float, notes: list[str]) -> None:
         )
 
 
-def _from_record(sweep: Sweep, folder: Place, notes: list[str]) -> list[Sample]:
+def _from_record(subject: Subject, folder: Place, notes: list[str]) -> list[Sample]:
     """What a sweep of the same code has timed."""
     try:
         if not SweepFolder(folder).exists():
@@ -220,8 +243,8 @@ def _from_record(sweep: Sweep, folder: Place, notes: list[str]) -> list[Sample]:
         notes.append(f"{error}: not asked for the time of steps")
         return []
     notes.append(f"{folder} holds a sweep already: another --out is needed to run this one")
-    differs = of_training({"code": {}, **result.declaration}, sweep.declaration(""))
-    if differs or _hold(result) != _hold_of(sweep):
+    differs = of_training({"code": {}, **result.declaration}, subject.declaration)
+    if differs or _hold(result.declaration.get("resources") or {}) != _hold(subject.resources.to_dict()):
         why = differs[0] if differs else "other resources"
         notes.append(f"its steps say nothing of this one: {why}")
         return []
@@ -230,32 +253,27 @@ def _from_record(sweep: Sweep, folder: Place, notes: list[str]) -> list[Sample]:
     except CaviarError as error:
         notes.append(str(error))
         return []
-    if result.declaration["space"] != sweep.space.to_dict():
+    if result.declaration["space"] != subject.plan.space.to_dict():
         notes.append("that sweep had another space, and its steps may have taken longer or less for it")
     return samples
 
 
-def _hold(result: Result) -> Any:
-    declared = result.declaration.get("resources") or {}
-    return [(one.get("cpus"), one.get("gpus")) for one in (declared if isinstance(declared, list) else [declared])]
+def _hold(resources: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a worker's resources decides how fast it is."""
+    return resources.get("cpus"), resources.get("gpus")
 
 
-def _hold_of(sweep: Sweep) -> Any:
-    kinds: Any = sweep.resources
-    return [(one.cpus, one.gpus) for one in (kinds if isinstance(kinds, list | tuple) else [kinds])]
-
-
-def _limit(sweep: Sweep, timings: Timings | None, *, begin: int, notes: list[str]) -> int | None:
+def _limit(subject: Subject, timings: Timings | None, *, begin: int, notes: list[str]) -> int | None:
     """The step at which trials end that nobody stops."""
     lengths = [] if timings is None else list(timings.lengths)
-    if sweep.max_step is not None:
-        early = [one for one in lengths if begin + one < sweep.max_step]
+    if subject.plan.max_step is not None:
+        early = [one for one in lengths if begin + one < subject.plan.max_step]
         if early:
             notes.append(
-                f"{len(early)} of the {timings.trials if timings else 0} trials that were timed ended by themselves "
-                f"before max_step, at step {begin + min(early)} to {begin + max(early)}"
+                f"{len(early)} of the {timings.trials if timings else 0} trials that were timed ended by "
+                f"themselves before max_step, at step {begin + min(early)} to {begin + max(early)}"
             )
-        return sweep.max_step
+        return subject.plan.max_step
     if timings is None or len(lengths) < timings.trials:
         notes.append("max_step=None: how far trials train is up to the training function, and not known")
         return None

@@ -7,27 +7,29 @@ import os
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from caviar.controller import Controller
 from caviar.errors import CaviarError
 from caviar.execution.birth import THREAD_VARIABLES
+from caviar.execution.contract import Job
 from caviar.execution.hiring import pickled
+from caviar.execution.preload import JOB_FILE
 from caviar.execution.process import LAUNCH, STOP
 from caviar.execution.supervisor import Order, Supervisor
-from caviar.execution.wire import ENDED, STARTED, Entry
+from caviar.execution.wire import ENDED, STARTED, Entry, pack_launch
 from caviar.forecast.timings import Sample, timed
 from caviar.messages import DriverStarted, Launch, RoomOffered
+from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.dowry import brought
 
-if TYPE_CHECKING:
-    from caviar.sweep import Sweep
-
 MOST_TRIALS = 100
+SAMPLED = 1_000
+"""Of so many trials at most some are chosen."""
 
 ENOUGH_STEPS = 4
 """A trial that has trained so many has been seen enough of, unless that went by too fast."""
@@ -72,47 +74,47 @@ class _Watched:
         returned = end is not None and end[5] == "returned"
         if end is not None and returned:
             start_s += max((end[1] - self.started_us) / 1e6 - self.moments[-1][1], 0.0)
-        return Sample(
-            trial=self.launch.trial, steps=steps, step_s=step_s, start_s=start_s, returned=returned
-        )
+        return Sample(trial=self.launch.trial, steps=steps, step_s=step_s, start_s=start_s, returned=returned)
 
 
-def measure(sweep: Sweep, *, seconds: float, cpus: int | None = None) -> Measured:
-    """Train the first trials of a sweep, one after another, each for a few steps, for about so many ``seconds``.
+def measure(plan: Plan, make_job: Callable[[CheckpointFiles], Job], *, seconds: float) -> Measured:
+    """Train some trials of a sweep, one after another, each for a few steps, for about so many ``seconds``.
 
-    They are those that the sweep will have, with its `setup`, checkpoints and limits; nothing is left of them.
-    ``cpus``: threads for numerical libraries, instead of as many as a trial has cores.
+    They are trials that the sweep will have, with its `setup`, checkpoints and limits; nothing is left of them.
     """
     with tempfile.TemporaryDirectory(prefix="caviar-plan-", ignore_cleanup_errors=True) as folder, _environment():
         files = CheckpointFiles(folder)
-        resources = sweep.resources if cpus is None else replace(sweep.resources, cpus=cpus)
-        job = replace(sweep.job(name="plan", files=files), resources=resources)
-        launches = _launches(sweep)
-        with brought(files, sweep.origin):
+        job = make_job(files)
+        with brought(files, plan.origin):
             pass
-        supervisor = Supervisor(pickled(job), resources=resources, files=files)
+        supervisor = Supervisor(pickled(job), resources=job.resources, files=files)
         try:
-            return _Session(supervisor, launches, sweep, seconds).measured()
+            return _Session(supervisor, _launches(plan), plan, seconds).measured()
         finally:
             supervisor.close()
 
 
-def _launches(sweep: Sweep) -> deque[Launch]:
-    """The first trials, as the sweep would begin them, but judged by nobody."""
-    plan = sweep.plan()
+def _launches(plan: Plan) -> deque[Launch]:
+    """Trials as the sweep would begin them, but judged by nobody: so ordered that the first few of them, too, are
+    from all over a grid."""
     controller = Controller(plan)
     controller.begin(DriverStarted(0, "", os.getpid(), ""))
-    room = RoomOffered(min(MOST_TRIALS, plan.stage_end(0)))
-    commands = [item for item in controller.handle(room, 0) if isinstance(item, Launch)]
-    return deque(replace(launch, next_rung=None) for launch in commands)
+    room = RoomOffered(min(SAMPLED, plan.stage_end(0)))
+    launches = [item for item in controller.handle(room, 0) if isinstance(item, Launch)]
+    order = sorted(range(len(launches)), key=lambda place: _bits_reversed(place, len(launches).bit_length()))
+    return deque(replace(launches[place], next_rung=None) for place in order[:MOST_TRIALS])
+
+
+def _bits_reversed(number: int, width: int) -> int:
+    return int(f"{number:0{width}b}"[::-1], 2)
 
 
 class _Session:
-    def __init__(self, supervisor: Supervisor, launches: deque[Launch], sweep: Sweep, seconds: float) -> None:
+    def __init__(self, supervisor: Supervisor, launches: deque[Launch], plan: Plan, seconds: float) -> None:
         self._supervisor = supervisor
         self._launches = launches
-        self._begin = 0 if sweep.origin is None else sweep.origin.step
-        self._ends_by_itself = sweep.max_step is None
+        self._begin = 0 if plan.origin is None else plan.origin.step
+        self._ends_by_itself = plan.max_step is None
         self._seconds = seconds
         self._number = self._received = 0
         self._orders: list[Order] = []
@@ -146,7 +148,7 @@ class _Session:
         launch = self._launches.popleft()
         self._now = _Watched(launch, self._begin, began_s=now_s)
         self._begun += 1
-        self._orders.append((LAUNCH, [_as_tuple(launch)]))
+        self._orders.append((LAUNCH, [pack_launch(launch)]))
 
     def _exchange(self, hold_s: float) -> None:
         self._number += 1
@@ -216,17 +218,9 @@ def _without_setup(samples: Sequence[Sample]) -> list[Sample]:
     return [replace(first, start_s=first.start_s - setup_s, setup_s=setup_s), *samples[1:]]
 
 
-def _as_tuple(launch: Launch) -> tuple[Any, ...]:
-    from caviar.execution.wire import pack_launch
-
-    return pack_launch(launch)
-
-
 @contextmanager
 def _environment() -> Iterator[None]:
     """What training processes inherit is not left behind in this one."""
-    from caviar.execution.preload import JOB_FILE
-
     names = [*THREAD_VARIABLES, "PYTORCH_NVML_BASED_CUDA_CHECK", JOB_FILE]
     before = {name: os.environ.get(name) for name in names}
     try:
@@ -246,10 +240,5 @@ def check(measured: Measured) -> None:
         return
     reason, count = Counter(measured.failed).most_common(1)[0]
     often = "each time" if count == failures else f"{count} times"
-    raise CaviarError(
-        f"all {failures} trials that were tried failed, {often} with: {reason} (--measure-s 0 plans without training)"
-        if failures > 1
-        else f"the trial that was tried failed with: {reason} (--measure-s 0 plans without training)"
-    )
-
-
+    tried = f"all {failures} trials that were tried failed, {often}" if failures > 1 else "the trial tried failed"
+    raise CaviarError(f"{tried} with: {reason} (--measure-s 0 plans without training)")

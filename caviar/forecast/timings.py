@@ -77,9 +77,7 @@ class Timings:
         )
 
 
-def timed(
-    moments: Sequence[tuple[int, float]], *, begin: int
-) -> tuple[int, float, float] | None:
+def timed(moments: Sequence[tuple[int, float]], *, begin: int) -> tuple[int, float, float] | None:
     """The steps, the seconds a step and the seconds before the first, by (step, seconds since the start) of the
     reports of a trial that began after the step ``begin``; None: it has not come to a step."""
     # the last report of a step is its end

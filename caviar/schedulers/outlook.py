@@ -79,9 +79,8 @@ def halving(
     spare: float = 0.0,
     name: str | None = None,
 ) -> Cohort:
-    """What successive halving expects at the rungs at these steps, whatever the curves: a trial that is the m-th to
-    come is among the best ``max(1, floor(m / reduction_factor))`` of the m with that share of a chance, where
-    trials come in no particular order."""
+    """What successive halving expects at the rungs at these steps, whatever the curves: where trials come in no
+    particular order, the m-th to come is among the best k of the m with a chance of k / m."""
     rungs = []
     reach = trials
     for step in steps:

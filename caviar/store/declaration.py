@@ -89,9 +89,11 @@ def _is_amount(value: object) -> bool:
 
 
 def _is_resources(value: object) -> bool:
-    """Whether it says what workers hold: of one kind, or of several."""
-    kinds = value if isinstance(value, list) else [value]
-    return all(isinstance(one, dict) and _is_amount(one.get("price_per_hour", 1)) for one in kinds)
+    """Whether it says what workers hold: of one kind, and of what there is otherwise."""
+    if not isinstance(value, dict):
+        return False
+    price, otherwise = value.get("price_per_hour"), value.get("otherwise")
+    return (price is None or _is_amount(price)) and (otherwise is None or _is_resources(otherwise))
 
 
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {

@@ -23,6 +23,7 @@ from caviar.messages import (
     Paused,
     RolledBack,
     SweepEnded,
+    TrialStarted,
     Unpaused,
 )
 
@@ -149,13 +150,14 @@ def test_another_price_counts_from_then_on(story):
     assert (cost.hours, cost.hours_without_price) == (about(8.0), about(5.0))
 
 
-def test_places_of_one_price_of_several_kinds(story):
-    told = story().sampled(0).started(0)
-    hours_later(told, 1).ended(0, "completed")
-    same = [{"price_per_hour": 3.0, "gpus": 1}, {"price_per_hour": 3.0}]
-    assert cost_of(told, resources=same).spent == about(3.0)
-    unlike = cost_of(told, resources=[{"price_per_hour": 3.0}, {"price_per_hour": 1.0}])
-    assert unlike.hours_without_price == unlike.hours
+def test_each_kind_of_worker_has_its_price(story):
+    told = story().sampled(0).sampled(1).started(0)
+    told.tell(TrialStarted(told.tick(), 1, 1, "worker-7-kind-1"))
+    hours_later(told, 1).ended(0, "completed").ended(1, "completed")
+    kinds = {"price_per_hour": 3.0, "otherwise": {"price_per_hour": 0.5, "otherwise": None}}
+    assert cost_of(told, resources=kinds).spent == about(3.5)
+    half = cost_of(told, resources={**kinds, "otherwise": {"cpus": 1}})
+    assert (half.spent, half.hours_without_price) == (about(3.0), about(1.0))
 
 
 def test_pieces_cost_what_the_whole_costs(story):
@@ -281,3 +283,5 @@ def test_resources_without_a_price_are_written_as_before_there_was_one():
     assert "price_per_hour" not in caviar.Resources().to_dict()
     priced = caviar.Resources(price_per_hour=0.5)
     assert caviar.Resources.from_dict(priced.to_dict()) == priced
+    kinds = caviar.Resources(gpus=1, price_per_hour=3, otherwise=priced)
+    assert caviar.Resources.from_dict(kinds.to_dict()) == kinds

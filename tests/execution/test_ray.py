@@ -402,11 +402,16 @@ class _Hiring:
     def dismiss(self, worker: worker.Worker, reason: str, **others: Any) -> None:
         self.reasons.append(reason)
 
-    def fill(self, now_s: float) -> list[worker.Worker]:
+    def fill(self, missing: Any, now_s: float) -> list[worker.Worker]:
         return []
 
     def wonder(self, **others: Any) -> None:
         pass
+
+
+class _Staffing:
+    def targets(self, trials: int, *, at_work: int) -> list[int]:
+        return [1]
 
 
 class _Driver:
@@ -421,7 +426,8 @@ class _Driver:
         executor._workers, executor._by_trial, executor._queue = [self.worker], {}, deque()
         executor._replies, executor._interval_s, executor._closed = SimpleQueue(), 0.05, False
         executor._job = SimpleNamespace(resources=caviar.Resources())  # type: ignore[assignment]
-        executor._seconds_per_trial = None
+        executor._seconds_per_trial, executor._one_trial_each, executor._to_come = None, False, 0
+        executor._kept, executor._staffing = {}, _Staffing()  # type: ignore[assignment]
         executor._hiring = self.hiring  # type: ignore[assignment]
         executor._clock, executor._check_at_s = AwakeClock(clock=lambda: self.time_s), 0.0
         executor._deliver = self._deliver
@@ -521,20 +527,20 @@ def hiring(ray_cluster: None, tmp_path: Path) -> Hiring:
 
 
 def test_a_lost_worker_is_replaced_at_once(hiring: Hiring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    monkeypatch.setattr(hiring, "hire", lambda kind, failed_starts: failed_starts)
     hiring.dismiss(worker.Worker("worker-0", None, ready=True, failed_starts=3), "", anybody=True, now_s=0.0)
-    assert hiring.fill(0.0) == [0]
-    assert hiring.fill(1000.0) == []
+    assert hiring.fill([1], 0.0) == [0]
+    assert hiring.fill([0], 1000.0) == []
 
 
 def test_a_place_where_no_worker_can_begin_is_tried_again_after_growing_pauses(
     hiring: Hiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hiring, "hire", lambda failed_starts: failed_starts)
+    monkeypatch.setattr(hiring, "hire", lambda kind, failed_starts: failed_starts)
     pauses: list[float] = []
     for failed in range(8):
         hiring.dismiss(worker.Worker("worker-0", None, failed_starts=failed), "", anybody=True, now_s=0.0)
-        pauses.append(next(pause for pause in range(100) if hiring.fill(pause)))
+        pauses.append(next(pause for pause in range(100) if hiring.fill([1], pause)))
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 

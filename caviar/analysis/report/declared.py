@@ -76,14 +76,9 @@ def _said(result: Result) -> Iterator[tuple[str, Html]]:
         if isinstance(declared.get(word), Mapping):
             yield word.capitalize(), text(_call(declared[word]))
     yield "Seed", text(declared.get("seed", 0))
-    resources = declared.get("resources") or {}
-    wanted = [
-        f"{number(much)} {noun}{'' if much == 1 else 's'}"
-        for noun in ("cpu", "gpu")
-        if (much := resources.get(f"{noun}s"))
-    ]
-    if wanted:
-        yield "For each trial", text(", ".join(wanted))
+    kinds = list(_kinds(declared.get("resources")))
+    if any(kinds):
+        yield "For each trial", text(", or ".join(kinds))
     origin = declared.get("origin")
     if origin:
         yield "Forked from", text(f"step {origin['step']} of trial {origin['trial']} of {origin['path']}")
@@ -93,6 +88,18 @@ def _said(result: Result) -> Iterator[tuple[str, Html]]:
     hosts = _hosts(result)
     if hosts:
         yield "Driven from", text(hosts)
+
+
+def _kinds(resources: Mapping[str, Any] | None) -> Iterator[str]:
+    """What each kind of worker has, in words."""
+    while resources:
+        wanted = [
+            f"{number(much)} {noun}{'' if much == 1 else 's'}"
+            for noun in ("cpu", "gpu")
+            if (much := resources.get(f"{noun}s"))
+        ]
+        yield ", ".join(wanted)
+        resources = resources.get("otherwise")
 
 
 def _steps(max_step: object) -> str:
