@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from caviar.forecast.timings import Timings
 from caviar.schedulers.outlook import Outlook
 
@@ -50,10 +52,10 @@ def work(outlook: Outlook, *, limit: int, begin: int) -> Work:
     if outlook.least_step is not None:
         least = sum(cohort.trials for cohort in outlook.cohorts) * (min(outlook.least_step, limit) - begin)
         return Work(steps=Estimate(about=None, least=least, most=steps), squares=squares)
-    off = NINE_IN_TEN * math.sqrt(sum(cohort.scatter(limit) ** 2 for cohort in outlook.cohorts))
-    trials = sum(cohort.trials for cohort in outlook.cohorts)
-    most = min(steps + off, trials * (limit - begin))
-    return Work(steps=Estimate(about=steps, least=max(steps - off, 0.0), most=most), squares=squares)
+    if not outlook.rehearsed:
+        return Work(steps=Estimate(about=steps, least=steps, most=steps), squares=squares)
+    least, about, most = (float(each) for each in np.quantile(outlook.rehearsed, (0.05, 0.5, 0.95)))
+    return Work(steps=Estimate(about=about, least=least, most=most), squares=squares)
 
 
 def training_s(work: Work, timings: Timings, *, trials: int, workers: int) -> Estimate:

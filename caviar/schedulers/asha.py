@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
-from caviar.schedulers.outlook import Outlook, halving, halvings, listed
+from caviar.schedulers.outlook import Outlook
+from caviar.schedulers.rehearsal import rehearsed
 from caviar.schedulers.rung import GeometricRungs, Rung, Rungs, check_reduction_factor, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -55,9 +56,9 @@ class Asha(Scheduler):
 
     def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
         """About one in ``reduction_factor`` goes on past each rung."""
-        rungs = GeometricRungs(self.grace_steps, self.reduction_factor, max_step=max_step)
-        steps = listed(rungs.first, rungs.after, begin=begin, most=halvings(trials, self.reduction_factor))
-        return Outlook(cohorts=(halving(trials, steps, self.reduction_factor, spare=self.spare),))
+        return rehearsed(
+            lambda: self.begin(max_step=max_step), trials, max_step=max_step, begin=begin, spare=self.spare
+        )
 
 
 class AshaJudge(Judge):

@@ -87,7 +87,5 @@ class Scheduler(Declared):
         """How far so many trials are expected to train, that begin after the step ``begin``. Where that depends on
         their curves alone: to the end, unless they are stopped, and never before the first rung."""
         judge = self.begin(max_step=max_step)
-        first = judge.first_rung(0)
-        while first is not None and first <= begin:
-            first = judge.rung_after(0, first)
+        first = judge.rung_after(0, begin) if begin else judge.first_rung(0)
         return Outlook(cohorts=(Cohort(trials=trials),), least_step=first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
@@ -12,7 +11,8 @@ from typing import ClassVar
 from caviar.errors import UsageError
 from caviar.schedulers.asha import AshaJudge
 from caviar.schedulers.base import Judge, Scheduler, Verdict
-from caviar.schedulers.outlook import Outlook, halving
+from caviar.schedulers.outlook import Outlook
+from caviar.schedulers.rehearsal import rehearsed
 from caviar.schedulers.rung import GeometricRungs, ListedRungs, check_reduction_factor, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -95,23 +95,17 @@ class Hyperband(Scheduler):
         return HyperbandJudge(self.plan(max_step), self.reduction_factor)
 
     def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
-        """As `Asha` within each bracket, whose trials are counted by their numbers."""
+        """As `Asha` within each bracket, whose trials are known by their numbers."""
         if max_step is None:
             raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
-        brackets = self.plan(max_step)
-        judge = HyperbandJudge(brackets, self.reduction_factor)
-        counts = Counter(judge.bracket_of(trial).s for trial in range(trials))
-        return Outlook(
-            cohorts=tuple(
-                halving(
-                    counts[one.s],
-                    [step for step in one.rungs if step > begin],
-                    self.reduction_factor,
-                    spare=self.spare,
-                    name=f"bracket {one.s}",
-                )
-                for one in brackets
-            )
+        judge = HyperbandJudge(self.plan(max_step), self.reduction_factor)
+        return rehearsed(
+            lambda: self.begin(max_step=max_step),
+            trials,
+            max_step=max_step,
+            begin=begin,
+            spare=self.spare,
+            cohort_of=lambda trial: f"bracket {judge.bracket_of(trial).s}",
         )
 
     def _rungs(self, max_step: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
-from caviar.schedulers.outlook import Cohort, Outlook, listed
+from caviar.schedulers.outlook import Cohort, Outlook
 from caviar.schedulers.rung import RegularRungs, check_number, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -52,8 +52,9 @@ class Patience(Scheduler):
         """None stops before it was judged so often that its patience can be used up: the first time counts as an
         improvement."""
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
-        steps = listed(rungs.first, rungs.after, begin=begin, most=self.patience + 1)
-        least = steps[self.patience] if len(steps) > self.patience else None
+        least = rungs.after(begin) if begin else rungs.first
+        for _ in range(self.patience):
+            least = None if least is None else rungs.after(least)
         return Outlook(cohorts=(Cohort(trials=trials),), least_step=least)
 
 
