@@ -340,6 +340,7 @@ class Sweep:
         measure_s: float = MEASURE_S,
         workers: int | None = None,
         address: str | None = None,
+        autoscale: bool = False,
         inline: bool = False,
     ) -> Forecast:
         """What this sweep will do: trials at each rung, steps, time and cost, as far as that is known before.
@@ -347,7 +348,8 @@ class Sweep:
         For the time of a step some of its trials are trained for a few steps, in a training process and a folder
         of their own, for about ``measure_s`` seconds in all (0: not at all); unless ``path`` holds a sweep of the
         same code, whose record has it. ``workers``: trials at once; None: as many as fit on this machine, or on
-        the Ray cluster at ``address``. ``inline``: with the `Inline` executor. Nothing of it is left.
+        the Ray cluster at ``address``, which may grow where ``autoscale`` says so. ``inline``: with the `Inline`
+        executor. Nothing of it is left.
 
         Raises `UsageError` for a sweep that could not begin, and `CaviarError` where all trials that were tried
         failed.
@@ -360,8 +362,15 @@ class Sweep:
             declaration=self.declaration(""),
             job=lambda files: self.job(name="plan", files=files),
         )
-        how: dict[str, Any] = {"measure_s": measure_s, "workers": workers, "address": address, "inline": inline}
-        return forecast(subject, path=path, **how)
+        return forecast(
+            subject,
+            path=path,
+            measure_s=measure_s,
+            workers=workers,
+            address=address,
+            autoscale=autoscale,
+            inline=inline,
+        )
 
     def _as_in(self, path: str | Path) -> Sweep:
         """This Sweep as it is declared in an existing folder, where that is a fork or a recheck."""

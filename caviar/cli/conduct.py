@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -38,6 +39,7 @@ _OPTIONS = (
     click.option(
         "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
     ),
+    click.option("--autoscale", is_flag=True, help="The cluster grows: ask its autoscaler for nodes."),
     click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
     click.option(
         "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
@@ -46,25 +48,47 @@ _OPTIONS = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where trials are to run, as the command line says."""
+
+    kind: str
+    address: str | None
+    workers: int | None
+    autoscale: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether training leaves the terminal free for a live view: not to a debugger, say."""
+        return self.kind != "inline"
+
+    def executor(self) -> Executor:
+        """The executor; `UsageError` for options that it does not have."""
+        from caviar import execution
+
+        if self.kind == "ray":
+            return execution.Ray(self.address, workers=self.workers, autoscale=self.autoscale)
+        given = {"--address": self.address, "--workers": self.workers, "--autoscale": self.autoscale or None}
+        for option, value in given.items():
+            if value is not None:
+                told = option if value is True else f"{option} {value}"
+                raise UsageError(f"{told}: the inline executor has none; leave it out, or use --executor ray")
+        return execution.Inline()
+
+
 def conduct_options(command: AnyFunction) -> AnyFunction:
-    """The options of every command that runs trials."""
+    """The options of every command that runs trials: ``where``, a `Where`, and the rest by their names."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any, executor: str, address: str | None, workers: int | None, autoscale: bool, **rest: Any
+    ) -> Any:
+        where = Where(kind=executor, address=address, workers=workers, autoscale=autoscale)
+        return command(*args, where=where, **rest)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def choose_executor(name: str, *, address: str | None, workers: int | None) -> Executor:
-    """The executor that the options ask for."""
-    from caviar import execution
-
-    if name == "ray":
-        return execution.Ray(address=address, workers=workers)
-    for option, value in (("--address", address), ("--workers", workers)):
-        if value is not None:
-            raise UsageError(
-                f"{option} {value}: the inline executor has none; leave it out, or use --executor ray"
-            )
-    return execution.Inline()
+        gathered = option(gathered)
+    return cast(AnyFunction, gathered)
 
 
 def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:

@@ -9,7 +9,7 @@ import click
 
 from caviar.cli.app import DONE, debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
-from caviar.cli.conduct import choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, conduct, conduct_options
 
 
 @click.command()
@@ -55,9 +55,7 @@ def fork(
     target: str | None,
     allow_change: bool,
     timeout_s: float,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -65,7 +63,7 @@ def fork(
 
     DIR is a live run, under way or not, or any sweep. The trials go into a folder of their own, with the seed and
     the other params that the run had at that step."""
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     from caviar.cli.resume import declared
     from caviar.forking import fork_path
     from caviar.store.beginnings import check_new
@@ -95,7 +93,7 @@ def fork(
         into,
         lambda: forked.run(into, chosen, source=source),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
     if status != DONE or and_adopt is None:
         return status

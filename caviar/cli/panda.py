@@ -13,7 +13,7 @@ import click
 
 from caviar.cli import figures
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
-from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, changed, conduct, conduct_options
 from caviar.cli.run import source_of
 from caviar.errors import UsageError
 from caviar.store.place import Url, place
@@ -64,9 +64,7 @@ def panda(
     rules: Sequence[str],
     out: str | None,
     checkpoint_every: int | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -74,7 +72,7 @@ def panda(
 
     Watch its curve, and from another terminal change its params (caviar set), pause it, or roll it back. Params
     that are not given are the middle of their scale, or those that the trial had."""
-    chosen = choose_executor(executor, address=address, workers=_one(workers))
+    chosen = _one(where).executor()
     from caviar.cli.load_file import find_sweep, import_target, split_target
     from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
@@ -109,7 +107,7 @@ def panda(
         )
         return run.result()
 
-    return conduct(folder, begin, as_json=as_json, live=executor != "inline")
+    return conduct(folder, begin, as_json=as_json, live=where.live)
 
 
 @click.command()
@@ -127,9 +125,7 @@ def replay(
     folder: str,
     out: str | None,
     target: str | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -137,7 +133,7 @@ def replay(
 
     Says whether the curve is the same, bit for bit, as it is for a training function that depends on nothing but
     its params and seed."""
-    chosen = choose_executor(executor, address=address, workers=_one(workers))
+    chosen = _one(where).executor()
     from caviar import forking
     from caviar.cli.resume import declared
     from caviar.forking import as_declared
@@ -168,7 +164,7 @@ def replay(
         )
         return repeated.result()
 
-    status = conduct(made, begin, as_json=as_json, live=executor != "inline")
+    status = conduct(made, begin, as_json=as_json, live=where.live)
     if status != DONE:
         return status
     difference = compare(run, attach(made))
@@ -257,7 +253,7 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
 
 
-def _one(workers: int | None) -> int | None:
-    if workers is not None and workers != 1:
-        raise UsageError(f"--workers {workers}: a live run is one trial, so it has one")
-    return workers
+def _one(where: Where) -> Where:
+    if where.workers is not None and where.workers != 1:
+        raise UsageError(f"--workers {where.workers}: a live run is one trial, so it has one")
+    return where

@@ -16,6 +16,7 @@ from caviar.cli.table import print_json, print_prose
 from caviar.forecast import MEASURE_S
 
 if TYPE_CHECKING:
+    from caviar.cli.conduct import Where
     from caviar.forecast.estimate import Estimate
     from caviar.forecast.forecast import Forecast
     from caviar.forecast.timings import Timings
@@ -35,11 +36,9 @@ def show(
     file: Path,
     folder: Place,
     *,
+    where: Where,
     measure_s: float | None,
     as_json: bool,
-    workers: int | None,
-    address: str | None,
-    inline: bool,
 ) -> int:
     """Print the plan of a sweep; returns the exit status."""
     seconds = MEASURE_S if measure_s is None else measure_s
@@ -51,7 +50,14 @@ def show(
             "it is kept (--measure-s 0: not at all)",
             err=True,
         )
-    found = sweep.forecast(path=folder, measure_s=seconds, workers=workers, address=address, inline=inline)
+    found = sweep.forecast(
+        path=folder,
+        measure_s=seconds,
+        workers=where.workers,
+        address=where.address,
+        autoscale=where.autoscale,
+        inline=where.kind == "inline",
+    )
     if as_json:
         print_json(_as_dict(found, sweep, file))
         return DONE

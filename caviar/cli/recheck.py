@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
-from caviar.cli.conduct import choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, conduct, conduct_options
 from caviar.cli.table import print_json, print_prose
 from caviar.errors import UsageError
 
@@ -59,9 +59,7 @@ def recheck(
     going_on: bool,
     same_metric: bool,
     target: str | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -74,12 +72,12 @@ def recheck(
     from caviar.store.layout import SweepFolder
     from caviar.store.place import place
 
-    chosen_executor = choose_executor(executor, address=address, workers=workers)
+    chosen_executor = where.executor()
     how = {"--top": top, "--trial": trials or None, "--fresh": fresh, "--seeds": seeds}
     there = place(out) if out is not None else last_path(folder) if going_on else None
     if going_on and (there is None or not SweepFolder(there).exists()):
         raise UsageError(f"--resume: {there or f'{folder}-recheck'}: there is no recheck to go on with")
-    live = executor != "inline"
+    live = where.live
     then = load(folder)
     if there is not None and SweepFolder(there).exists():
         given = [name for name, value in how.items() if value is not None]

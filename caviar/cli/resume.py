@@ -12,7 +12,7 @@ import click
 
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
-from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, changed, conduct, conduct_options
 from caviar.cli.run import source_of
 from caviar.errors import UsageError
 
@@ -53,9 +53,7 @@ def resume(
     target: str | None,
     allow_change: bool,
     take_over: bool,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -63,7 +61,7 @@ def resume(
 
     Trials that have ended are not run again; those that were cut off start from their last checkpoint.
     """
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     from caviar.adopting import asked
     from caviar.analysis.result import load
     from caviar.store.layout import SweepFolder
@@ -85,7 +83,7 @@ def resume(
         place(folder),
         lambda: begin(allow_change=allow_change, take_over=take_over, source=source),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 
@@ -105,9 +103,7 @@ def extend(
     allow_change: bool,
     take_over: bool,
     timeout_s: float,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -130,7 +126,7 @@ def extend(
             asked["space"] = None if space == reader.declaration["space"] else space
         given = {name: value for name, value in asked.items() if value is not None}
         return ask(folder, "extend", args=given, timeout_s=timeout_s, as_json=as_json)
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     sweep, source = declared(folder, target, changes)
     reader.refresh()
     if reader.declaration.get("panda") is not None:
@@ -144,7 +140,7 @@ def extend(
             place(folder),
             lambda: go_on(extend_to=max_step, allow_change=allow_change, take_over=take_over, source=source),
             as_json=as_json,
-            live=executor != "inline",
+            live=where.live,
         )
     return conduct(
         place(folder),
@@ -158,7 +154,7 @@ def extend(
             source=source,
         ),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from caviar.cli.app import debug_option
-from caviar.cli.conduct import changed, choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, changed, conduct, conduct_options
 from caviar.errors import UsageError
 
 
@@ -33,9 +33,7 @@ from caviar.errors import UsageError
 def run(
     target: str,
     out: str | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     plan: bool,
     measure_s: float | None,
@@ -47,7 +45,7 @@ def run(
     """
     if measure_s is not None and not plan:
         raise UsageError(f"--measure-s {measure_s:g}: goes with --plan")
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     from caviar.cli.load_file import load_sweep, split_target
     from caviar.store.beginnings import check_new
     from caviar.store.layout import SweepFolder
@@ -60,8 +58,7 @@ def run(
     if plan:
         from caviar.cli.plan import show
 
-        asked: dict[str, Any] = {"workers": workers, "address": address, "inline": executor == "inline"}
-        return show(sweep, file, folder, measure_s=measure_s, as_json=as_json, **asked)
+        return show(sweep, file, folder, where=where, measure_s=measure_s, as_json=as_json)
     source = source_of(file, name, changes)
     # before anything is shown: a folder that holds another sweep must not be shown as this one
     check_new(SweepFolder(folder), wall_clock_us())
@@ -69,7 +66,7 @@ def run(
         folder,
         lambda: sweep.run(folder, executor=chosen, source=source),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 

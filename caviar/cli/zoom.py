@@ -11,7 +11,7 @@ import click
 from caviar.cli import figures
 from caviar.cli.app import DONE, debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
-from caviar.cli.conduct import choose_executor, conduct, conduct_options
+from caviar.cli.conduct import Where, conduct, conduct_options
 from caviar.cli.resume import declared, resume_options
 from caviar.cli.table import print_json, print_prose
 from caviar.errors import UsageError
@@ -56,9 +56,7 @@ def zoom(
     allow_change: bool,
     take_over: bool,
     timeout_s: float,
-    executor: str,
-    address: str | None,
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **changes: Any,
 ) -> int:
@@ -93,7 +91,7 @@ def zoom(
     if result.status == "running" and not take_over:
         told = {"trials": more, "space": space.to_dict(), "zoom": [change.to_dict() for change in space.changes]}
         return ask(folder, "extend", args=told, timeout_s=timeout_s, as_json=as_json)
-    chosen = choose_executor(executor, address=address, workers=workers)
+    chosen = where.executor()
     sweep, source = declared(folder, target, changes)
     return conduct(
         place(folder),
@@ -107,7 +105,7 @@ def zoom(
             source=source,
         ),
         as_json=as_json,
-        live=executor != "inline",
+        live=where.live,
     )
 
 

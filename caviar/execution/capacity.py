@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from caviar.errors import UsageError
 from caviar.execution import cluster
 from caviar.execution.gpus import VISIBLE
-from caviar.execution.nodes import Cluster, Node, lacking, needs, places
+from caviar.execution.nodes import Node, lacking, needs, places
 from caviar.execution.resources import Resources
 
 RAYS_MEMORY = 0.7
@@ -36,30 +35,27 @@ def of_this_machine(resources: Resources) -> Capacity:
     memory = RAYS_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     node = Node(resources={"CPU": float(cluster.cores()), "GPU": float(gpus()), "memory": memory})
     fits = places([node], resources.kinds)
-    return _capacity(Cluster(nodes=[node]), fits, None if sum(fits) else _lacking(node, resources))
+    return _capacity([node], fits, None if sum(fits) else _lacking(node, resources))
 
 
 def of_cluster(address: str, resources: Resources) -> Capacity:
-    """What the Ray cluster at ``address`` holds. One that does not answer raises `ExecutionError`, one that holds
-    no worker, and could not be made to, `UsageError`."""
+    """What the Ray cluster at ``address`` holds now. One that does not answer raises `ExecutionError`."""
     import ray
 
     joined = cluster.join(address, cpus=0, runtime_env={})
     try:
-        there = cluster.look()
+        nodes = cluster.nodes()
     finally:
         if joined:
             ray.shutdown()
-    reasons = [lacking([*there.nodes, *there.addable], kind) for kind in resources.kinds]
-    if None not in reasons:
-        raise UsageError("; otherwise, ".join(reason for reason in reasons if reason is not None))
-    fits = places(there.nodes, resources.kinds)
-    return _capacity(there, fits, None if sum(fits) else lacking(there.nodes, resources))
+    fits = places(nodes, resources.kinds)
+    reasons = [lacking(nodes, kind) for kind in resources.kinds]
+    return _capacity(nodes, fits, None if sum(fits) else "; otherwise, ".join(map(str, reasons)))
 
 
-def _capacity(there: Cluster, fits: Sequence[int], lacks: str | None) -> Capacity:
-    cpus, gpus = (sum(node.resources.get(name, 0.0) for node in there.nodes) for name in ("CPU", "GPU"))
-    return Capacity(nodes=len(there.nodes), cpus=cpus, gpus=gpus, fits=fits, lacks=lacks)
+def _capacity(nodes: Sequence[Node], fits: Sequence[int], lacks: str | None) -> Capacity:
+    cpus, gpus = (sum(node.resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    return Capacity(nodes=len(nodes), cpus=cpus, gpus=gpus, fits=fits, lacks=lacks)
 
 
 def _lacking(node: Node, resources: Resources) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from caviar.errors import ExecutionError
-from caviar.execution.nodes import Cluster, Node
+from caviar.execution.nodes import Node
 from caviar.execution.resources import Resources
 from caviar.execution.tracebacks import one_line
 
@@ -52,37 +52,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def look() -> Cluster:
-    """What the cluster that this process is connected to has now, and could have.
+def nodes() -> list[Node]:
+    """The nodes of the cluster that this process is connected to.
 
-    What others use of it is not taken off: workers wait for it, and what was just freed is not yet in Ray's
+    What others use of them is not taken off: workers wait for it, and what was just freed is not yet in Ray's
     figures.
     """
     import ray
 
-    nodes = [
+    return [
         Node(resources=node["Resources"], labels=node.get("Labels") or {})
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
-    return Cluster(nodes=nodes, addable=_addable())
-
-
-def _addable() -> list[Node]:
-    """The types of nodes that an autoscaler has told the cluster's head it may add. Ray tells it to its own
-    libraries alone; where it does not tell it, the cluster is as it is."""
-    from ray._private.state import state
-
-    try:
-        config = state.get_cluster_config()
-        groups = [] if config is None else list(config.node_group_configs)
-        return [
-            Node(resources={name: float(amount) for name, amount in group.resources.items()})
-            for group in groups
-            if group.max_count
-        ]
-    except Exception:  # noqa: BLE001 - no promise of Ray's
-        return []
 
 
 def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,15 +20,6 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """What a cluster has, and what it could have."""
-
-    nodes: Sequence[Node]
-    addable: Sequence[Node] = ()
-    """A node of each type that an autoscaler would add if it were asked to; none without an autoscaler."""
-
-
 def needs(resources: Resources) -> dict[str, float]:
     """What one worker takes, by Ray's names."""
     named = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": float(resources.memory_bytes or 0)}

@@ -87,8 +87,9 @@ class Ray(Executor):
 
     A Ray that is already initialised is used, and left running. Otherwise ``address``, or the cluster that
     ``RAY_ADDRESS`` names, is connected to; and where there is neither, Ray is started on this machine for as long
-    as the sweep runs. ``workers``: trials trained at once; None: as many as the
-    cluster holds, also when nodes join, and, where it has an autoscaler, as many as that adds.
+    as the sweep runs. ``workers``: trials trained at once; None: as many as the cluster holds, also when nodes
+    join it. ``autoscale``: the cluster has an autoscaler: it is asked, step by step, for nodes for the trials that
+    are left, and ``workers`` is a limit.
     ``runtime_env``: Ray's, for the workers of this sweep alone.
     """
 
@@ -99,6 +100,7 @@ class Ray(Executor):
         address: str | None = None,
         *,
         workers: int | None = None,
+        autoscale: bool = False,
         runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
         if workers is not None and (not isinstance(workers, int) or workers < 1):
@@ -107,6 +109,7 @@ class Ray(Executor):
             )
         self._address = address
         self._wanted = workers
+        self._grows = autoscale
         self._runtime_env = dict(runtime_env or {})
         self._workers: list[Worker] = []
         self._watch: ClusterWatch | None = None
@@ -133,7 +136,9 @@ class Ray(Executor):
         self._one_trial_each = any(kind.fresh_process for kind in job.resources.kinds)
         cpus = max(cluster.cores(), math.ceil((self._wanted or 0) * job.resources.cpus))
         self._started_ray = cluster.join(self._address, cpus=cpus, runtime_env=self._runtime_env)
-        self._staffing = Staffing(job.resources.kinds, workers=self._wanted, cluster=cluster.look)
+        self._staffing = Staffing(
+            job.resources.kinds, workers=self._wanted, grows=self._grows, nodes=cluster.nodes
+        )
         # where we started or joined Ray ourselves, the whole job has the runtime_env
         runtime_env = {} if self._started_ray else self._runtime_env
         limits = self._timeouts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from caviar.errors import UsageError
-from caviar.execution.nodes import Cluster, lacking, places
+from caviar.execution.nodes import Node, lacking, places
 from caviar.execution.resources import Resources
 
 ASK_S = 1.0
@@ -22,20 +22,23 @@ class Staffing:
         kinds: Sequence[Resources],
         *,
         workers: int | None,
-        cluster: Callable[[], Cluster],
+        grows: bool,
+        nodes: Callable[[], Sequence[Node]],
         every_s: float = ASK_S,
     ) -> None:
-        """``workers``: how many are wanted, whatever the cluster holds now; None: what it holds.
+        """``workers``: how many are wanted, whatever the cluster holds now; None: what it holds. ``grows``:
+        whether it has an autoscaler, which adds nodes for workers that wait.
 
-        `UsageError` where a worker fits nowhere, and where no node could be added that it fits.
+        `UsageError` where a worker fits on no node, and there is no autoscaler.
         """
         self._kinds = tuple(kinds)
         self._wanted = workers
-        self._cluster = cluster
+        self._grows = grows
+        self._nodes = nodes
         self._over = threading.Event()
-        now = cluster()
-        reasons = [lacking([*now.nodes, *now.addable], kind) for kind in self._kinds]
-        if None not in reasons:
+        now = nodes()
+        reasons = [lacking(now, kind) for kind in self._kinds]
+        if None not in reasons and not grows:
             raise UsageError("; otherwise, ".join(reason for reason in reasons if reason is not None))
         self._take(now)
         threading.Thread(target=self._watch, args=(every_s,), name="caviar-staffing", daemon=True).start()
@@ -47,9 +50,9 @@ class Staffing:
     def targets(self, trials: int, *, at_work: int) -> list[int]:
         """How many workers of each kind there are to be, where so many trials are left to be trained.
 
-        One at least, whatever there is to do. More than the cluster holds are asked for where a number was wanted;
-        and where there is an autoscaler, which reads from workers that wait what it is to add, as many again as
-        are ``at_work``, so that a cluster grows quickly, and never far beyond what the sweep needs.
+        One at least, whatever there is to do. More than the cluster holds wait for their places where a number was
+        wanted; and where the cluster grows, as many again as are ``at_work``, so that it grows quickly, and never
+        far beyond what the sweep needs.
         """
         most = trials if self._wanted is None else min(self._wanted, trials)
         left = max(1, most)
@@ -57,21 +60,22 @@ class Staffing:
         for held in self._places:
             targets.append(min(held, left))
             left -= targets[-1]
-        if self._wanted is None:
-            left = min(left, max(1, at_work)) if self._grows else 0
+        if self._grows:
+            left = min(left, max(1, at_work))
+        elif self._wanted is None:
+            left = 0
         targets[self._asked_for] += left
         if not sum(targets):  # the nodes are gone, and may come back
             targets[self._asked_for] = 1
         return targets
 
-    def _take(self, cluster: Cluster) -> None:
-        reachable = [lacking([*cluster.nodes, *cluster.addable], kind) is None for kind in self._kinds]
-        self._asked_for = reachable.index(True) if any(reachable) else 0
+    def _take(self, nodes: Sequence[Node]) -> None:
+        self._places = places(nodes, self._kinds)
+        held = [count > 0 for count in self._places]
+        self._asked_for = held.index(True) if any(held) and not self._grows else 0
         """The kind of the workers that there is no room for yet."""
-        self._grows = any(lacking(cluster.addable, kind) is None for kind in self._kinds)
-        self._places = places(cluster.nodes, self._kinds)
 
     def _watch(self, every_s: float) -> None:
         while not self._over.wait(every_s):
             with suppress(Exception):  # the head is away: what was known last still holds
-                self._take(self._cluster())
+                self._take(self._nodes())

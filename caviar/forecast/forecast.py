@@ -83,12 +83,13 @@ def forecast(
     measure_s: float = MEASURE_S,
     workers: int | None = None,
     address: str | None = None,
+    autoscale: bool = False,
     inline: bool = False,
 ) -> Forecast:
     """Look ahead at a sweep. ``path``: where a sweep of the same code may lie, whose record has the time of steps;
     else they are measured, for about ``measure_s`` seconds, 0: not at all. ``workers``: trials at once, where that
-    is known. ``address``: the Ray cluster that is asked what it holds; None: this machine. ``inline``: trials run
-    one after another, in one process.
+    is known. ``address``: the Ray cluster that is asked what it holds; None: this machine. ``autoscale``:
+    it grows as it is asked to. ``inline``: trials run one after another, in one process.
 
     Raises `UsageError` for a sweep that could not begin, and `CaviarError` where all trials that were tried
     failed.
@@ -97,7 +98,11 @@ def forecast(
     proposer(subject.plan, 0, stage=0)  # a sampler that cannot serve the sweep raises
     notes: list[str] = []
     capacity, where = _capacity(subject, address=address, inline=inline)
+    if address is not None and capacity is not None and capacity.lacks is not None and not autoscale:
+        raise UsageError(capacity.lacks)
     at_once = _at_once(subject, capacity, workers=workers, notes=notes)
+    if autoscale:
+        notes.append("the cluster may grow: --workers N plans with so many workers")
     timings = _timings(subject, path, measure_s, inline=inline, notes=notes)
     begin = subject.begin
     limit = _limit(subject, timings, begin=begin, notes=notes)

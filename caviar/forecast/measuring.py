@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from caviar.controller import Controller
@@ -26,6 +27,7 @@ from caviar.messages import DriverStarted, Launch, RoomOffered
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.dowry import brought
+from caviar.store.layout import SweepFolder
 
 MOST_TRIALS = 100
 SAMPLED = 1_000
@@ -83,6 +85,8 @@ def measure(plan: Plan, make_job: Callable[[CheckpointFiles], Job], *, seconds: 
     They are trials that the sweep will have, with its `setup`, checkpoints and limits; nothing is left of them.
     """
     with tempfile.TemporaryDirectory(prefix="caviar-plan-", ignore_cleanup_errors=True) as folder, _environment():
+        place = SweepFolder(Path(folder))
+        place.storage.make_folders(place.folders)
         files = CheckpointFiles(folder)
         job = make_job(files)
         with brought(files, plan.origin):

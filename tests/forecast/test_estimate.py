@@ -78,7 +78,7 @@ def test_the_range_holds_what_the_loop_then_takes(tmp_path, scheduler):
         scheduler=scheduler,
     )
     within = 0
-    for seed in range(10):
+    for seed in range(6):
         simulated = caviar.Simulated(workers=4, step_s=lambda params: params["pace"])
         result = sweep.but(seed=seed).run(tmp_path / f"{seed}", simulated)
         measured = sweep.but(seed=100 + seed, trials=12, max_step=2, scheduler=caviar.RunAll())
@@ -90,7 +90,7 @@ def test_the_range_holds_what_the_loop_then_takes(tmp_path, scheduler):
         wall = wall_s(spent, longest_s=12 * known.mean_s, workers=4)
         within += spent.least <= 3600 * result.cost().hours <= spent.most
         within += wall.least <= result.elapsed_s() <= wall.most
-    assert within >= 15, "of twenty"
+    assert within >= 9, "of twelve"
 
 
 def test_a_record_gives_the_time_of_its_steps(tmp_path):

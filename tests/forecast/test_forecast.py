@@ -46,6 +46,8 @@ def test_the_time_of_a_step_is_measured_with_the_real_setup():
     def alike(trial):
         assert trial.shared == 7
         train(trial)
+        with trial.checkpoint() as folder:
+            (folder / "here").touch()
 
     found = sweep(alike, setup=setup, trials=4, resources=caviar.Resources(price_per_hour=36.0)).forecast(
         measure_s=20.0, workers=2
@@ -120,7 +122,7 @@ def test_a_fork_is_measured_from_its_checkpoint(tmp_path):
                 with trial.checkpoint() as folder:
                     (folder / "here").touch()
 
-    declared = sweep(saving, trials=1, checkpoint_every=5, max_step=10)
+    declared = sweep(saving, trials=1, checkpoint_every=5, max_step=10, keep_checkpoints="all")
     declared.run(tmp_path / "first", caviar.Inline())
     fork = declared.forked(tmp_path / "first", at_step=5, vary=["x"], trials=4, max_step=30)
     found = fork.forecast(measure_s=20.0)
