@@ -55,6 +55,7 @@ def test_the_time_of_a_step_is_measured_with_the_real_setup():
     known = found.timings
     assert known is not None
     assert known.trials == 4
+    assert not any("failed" in note for note in found.notes)
     assert 0.01 <= known.fastest_s <= known.median_s <= known.slowest_s
     assert known.setup_s >= 0.4
     assert found.steps.about == found.steps_of_all == 80
