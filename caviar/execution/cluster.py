@@ -78,6 +78,7 @@ def actor_options(resources: Resources, *, runtime_env: Mapping[str, Any]) -> di
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": 2,  # so that a nudge gets past the exchange that waits
+        "enable_task_events": False,  # of every call, for Ray's dashboard: the driver would pay for them
     }
     if resources.memory_bytes is not None:
         options["memory"] = resources.memory_bytes

@@ -1,8 +1,7 @@
 """Trials on a Ray cluster, or on Ray on this machine: long-lived workers, one supervisor each.
 
-The driver has one `exchange` under way with every worker. Its reply brings reports and events, and is answered
-with the next exchange, which carries orders: launches, answers, stops. So the cost for the driver is one call a
-worker and interval, whatever the number of trials.
+The driver has one exchange under way with every worker (`exchange.py`), and knows what each of them has
+(`roster.py`). No step of its loop looks at all workers, but the one that looks for silent ones, once a second.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import math
-import queue
 import threading
 import time
 from collections import deque
@@ -24,12 +22,14 @@ from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import cluster
 from caviar.execution.cluster_watch import HEAD_S, RAYLET_S, ClusterWatch
 from caviar.execution.contract import Arrivals, Deliver, Executor, Job
+from caviar.execution.exchange import Exchanges, Gathered, Reply, interval_s
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
-from caviar.execution.process import ADJUST, ANSWER, KEEP, LAUNCH, PAUSE, RECALL, STOP
+from caviar.execution.process import ADJUST, ANSWER, KEEP, PAUSE, RECALL, STOP
+from caviar.execution.roster import Roster
 from caviar.execution.staffing import Staffing
 from caviar.execution.supervisor import Order
-from caviar.execution.wire import BACK, event, pack_launch
+from caviar.execution.wire import BACK, Batch, event
 from caviar.execution.worker import Worker, cause_of_death
 from caviar.messages import (
     Adjust,
@@ -39,23 +39,15 @@ from caviar.messages import (
     Event,
     Launch,
     Pause,
-    Reports,
     Stop,
     WorkerLost,
 )
 
 _log = logging.getLogger(__name__)
 
-INTERVAL_S = 0.05
-"""What is not urgent is fetched from a worker no more often than this; with many workers, less often."""
-
-INTERVAL_PER_WORKER_S = 0.001
-
-HOLD_S = 1.0
-"""A worker with nothing to tell replies after this, as a sign of life."""
-
 LOOKAHEAD_S = 0.3
-"""A worker has trials in hand for so long, and at least one, so that it never waits for the driver."""
+"""A worker has trials in hand for so long beyond the interval, and at least one, so that it never waits for the
+driver."""
 
 IN_HAND_LIMIT = 1024
 
@@ -111,7 +103,7 @@ class Ray(Executor):
         self._wanted = workers
         self._grows = autoscale
         self._runtime_env = dict(runtime_env or {})
-        self._workers: list[Worker] = []
+        self._workers = Roster()
         self._watch: ClusterWatch | None = None
         self._staffing: Staffing | None = None
         self._started_ray = False
@@ -122,12 +114,14 @@ class Ray(Executor):
         self._job = job
         self._deliver = deliver
         pickled_job = pickled(job)
-        self._workers = []
-        self._by_trial: dict[int, Worker] = {}
+        self._workers = Roster()
         self._kept: dict[int, Worker] = {}
         """Where trials are trained that are to be launched there again."""
         self._queue: deque[Launch] = deque()
-        self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
+        self._heard: list[Worker] = []
+        """Whose reply was taken, and who is to be asked on: with the launches that this reply makes room for."""
+        self._unacknowledged: deque[tuple[int, Worker, int]] = deque()
+        """(delivery, worker, batch) of what is not committed."""
         self._seconds_per_trial: float | None = None
         self._closed = False
         self._trained = False
@@ -147,6 +141,7 @@ class Ray(Executor):
             job, pickled_job, runtime_env=runtime_env, cut_off_s=limits.cut_off_s, nobody_s=limits.nobody_s
         )
         self._clock = AwakeClock()
+        self._exchanges = Exchanges(self._clock)
         self._check_at_s = CHECK_S
         self._staff(0.0)
 
@@ -154,9 +149,7 @@ class Ray(Executor):
         self._to_come = trials
 
     def room(self) -> int:
-        depth = self._depth()
-        free = sum(max(0, 1 + depth - len(worker.trials)) for worker in self._workers if worker.ready)
-        return max(0, free - len(self._queue))
+        return max(0, self._workers.room(self._depth()) - len(self._queue))
 
     def send(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -175,37 +168,27 @@ class Ray(Executor):
 
     def poll(self, timeout_s: float) -> None:
         self._dispatch()
-        try:
-            worker, reply = self._replies.get(timeout=timeout_s)
-        except queue.Empty:
-            self._check()
-            return
-        while True:
-            self._take(worker, reply)
-            self._dispatch_to(worker)
-            try:
-                worker, reply = self._replies.get_nowait()
-            except queue.Empty:
-                break
-        self._dispatch()
+        heard, self._heard = self._heard, []
+        for worker in heard:
+            if not worker.lost:
+                self._exchanges.begin(worker, among=len(self._workers))
+        self._take(self._exchanges.replies(timeout_s))
         self._check()  # last: what has replied is not overdue
 
     def fetch(self) -> None:
-        asked = {worker.name for worker in self._workers if worker.ready and worker.waiting}
-        for worker in self._workers:
-            if worker.name in asked:
-                worker.actor.nudge.remote()
+        asked = {worker for worker in self._workers if worker.ready and worker.waiting}
+        for worker in asked:
+            worker.actor.nudge.remote()
         deadline = time.monotonic() + FETCH_S
         while asked and (left_s := deadline - time.monotonic()) > 0:
-            with suppress(queue.Empty):
-                worker, reply = self._replies.get(timeout=left_s)
-                asked.discard(worker.name)
-                self._take(worker, reply)
+            replies = self._exchanges.replies(left_s)
+            asked.difference_update(worker for worker, _ in replies)
+            self._take(replies)
 
     def acknowledge(self, delivery: int) -> None:
-        for worker in self._workers:
-            while worker.batches and worker.batches[0][0] <= delivery:
-                worker.acknowledged = worker.batches.popleft()[1]
+        while self._unacknowledged and self._unacknowledged[0][0] <= delivery:
+            _, worker, batch = self._unacknowledged.popleft()
+            worker.acknowledged = batch
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
@@ -214,7 +197,7 @@ class Ray(Executor):
         import ray
 
         self._closed = True
-        workers, self._workers = self._workers, []
+        workers, self._workers = list(self._workers), Roster()
         for watch in (self._watch, self._staffing):
             if watch is not None:
                 watch.stop()
@@ -245,40 +228,37 @@ class Ray(Executor):
     # --- workers ------------------------------------------------------------------------------------
 
     def _begin(self, worker: Worker) -> None:
-        self._workers.append(worker)
-        self._exchange(worker)
+        self._workers.add(worker)
+        self._exchanges.begin(worker, among=len(self._workers))
 
-    def _exchange(self, worker: Worker) -> None:
-        worker.request += 1
-        worker.sent, worker.orders = worker.orders, []
-        worker.asked_s = self._clock.now_s
-        self._call(worker)
+    def _take(self, replies: Sequence[Reply]) -> None:
+        """Deliver what all of these bring at once: then the driver's cost is that of what happened, however many
+        workers it happened at."""
+        gathered = Gathered()
+        try:
+            for worker, reply in replies:
+                for number, blocks, entries in self._batches(worker, reply):
+                    self._trained = True
+                    gathered.add(worker, number, blocks, entries)
+                    gathered.events += self._events(worker, entries)
+        finally:
+            if gathered.batches:
+                delivery = self._deliver(Arrivals(gathered.reports(), gathered.events))
+                self._unacknowledged.extend((delivery, *batch) for batch in gathered.batches)
 
-    def _call(self, worker: Worker) -> None:
-        worker.waiting, worker.to_repeat = True, False
-        reply = worker.actor.exchange.remote(
-            worker.request,
-            worker.sent,
-            received=worker.received,
-            acknowledged=worker.acknowledged,
-            interval_s=self._interval_s,
-            hold_s=HOLD_S if worker.ready else 0.0,  # the first reply says that it is there
-        )
-        replies = self._replies
-        reply.future().add_done_callback(lambda done: replies.put((worker, done)))
-
-    def _take(self, worker: Worker, reply: Future[Any]) -> None:
+    def _batches(self, worker: Worker, reply: Future[Any]) -> Sequence[Batch]:
+        """What a reply brings; nothing where it brings an error, which is seen to."""
         import ray
 
         if worker.lost:  # whatever it has to say, its trials are elsewhere
-            return
+            return ()
         try:
-            batches = reply.result()
+            batches: Sequence[Batch] = reply.result()
         except ray.exceptions.ActorUnavailableError:  # perhaps only this reply is lost
             if worker.unreachable_s is None:
                 worker.unreachable_s = self._clock.now_s
             worker.to_repeat = True
-            return
+            return ()
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
             if isinstance(cause, FolderError | UsageError):  # no other worker would do better
@@ -289,36 +269,25 @@ class Ray(Executor):
                 ) from None
             ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
             self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
-            return
+            return ()
         worker.waiting, worker.unreachable_s = False, None
-        worker.ready = True
-        for number, blocks, entries in batches:
-            self._trained = True
-            worker.received = number
-            reports = [Reports(*block) for block in blocks]
-            for block in reports:
-                worker.step = int(block.step[-1])
-            delivery = self._deliver(Arrivals(reports, self._events(worker, entries)))
-            worker.batches.append((delivery, number))
+        self._workers.replied(worker)
+        self._heard.append(worker)
+        return batches
 
     def _events(self, worker: Worker, entries: Sequence[Any]) -> list[Event]:
         events: list[Event] = []
         for entry in entries:
             if entry[0] == BACK:
-                worker.recalling = False
-                self._queue.extendleft(
-                    self._release(worker, trial) for trial in entry[1] if trial in worker.trials
-                )
+                self._queue.extendleft(self._workers.given_back(worker, entry[1]))
                 continue
             happened = event(entry, worker.name)
             if happened is None:
                 continue
-            seconds = worker.note(happened)
+            seconds = self._workers.note(worker, happened)
             if seconds is not None:
                 before = self._seconds_per_trial
                 self._seconds_per_trial = seconds if before is None else 0.9 * before + 0.1 * seconds
-            if isinstance(happened, AttemptEnded):
-                self._by_trial.pop(happened.trial, None)
             events.append(happened)
         return events
 
@@ -327,29 +296,20 @@ class Ray(Executor):
         ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged."""
         if self._closed:
             return
-        worker.lost = True
         self._workers.remove(worker)
         now_us = self.now_us()
         events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
         for trial in worker.started:
-            launch = self._release(worker, trial)
+            (launch,) = self._workers.release(worker, [trial])
             ids = (now_us, trial, launch.attempt, worker.step)
             if out_of_memory is None:
                 events.append(AttemptEnded(*ids, "lost", f"{worker.name}: {reason}"))
             else:
                 told = f"out of memory: {out_of_memory.partition(chr(10))[0]}"
                 events.append(AttemptEnded(*ids, "failed", told, out_of_memory))
-        for trial in reversed(list(worker.trials)):
-            self._queue.appendleft(self._release(worker, trial))
+        self._queue.extendleft(reversed(self._workers.release(worker, list(worker.trials))))
         self._deliver(Arrivals([], events))
-        self._hiring.dismiss(worker, reason, anybody=self._anybody(), now_s=self._clock.now_s)
-
-    def _anybody(self) -> bool:
-        return any(worker.ready for worker in self._workers)
-
-    def _release(self, worker: Worker, trial: int) -> Launch:
-        self._by_trial.pop(trial, None)
-        return worker.trials.pop(trial)
+        self._hiring.dismiss(worker, reason, anybody=self._workers.anybody, now_s=self._clock.now_s)
 
     # --- how many there are ---------------------------------------------------------------------------
 
@@ -357,7 +317,7 @@ class Ray(Executor):
         """Have as many workers as the cluster holds and the sweep still needs: the cluster may have grown, and at
         the tail of a sweep what is idle is let go, so that an autoscaler can take its node away."""
         assert self._staffing is not None
-        trials = self._to_come + len(self._queue) + len(self._by_trial)
+        trials = self._to_come + len(self._queue) + self._workers.trials
         at_work = sum(1 for worker in self._workers if worker.ready)
         missing = self._staffing.targets(trials, at_work=at_work)
         for worker in self._workers:
@@ -369,21 +329,18 @@ class Ray(Executor):
         for worker in sorted(self._workers, key=lambda one: one.ready):  # those that wait for their place first
             if missing[worker.kind] < 0 and self._spare(worker, now_s):
                 missing[worker.kind] += 1
-                worker.lost = True
                 self._workers.remove(worker)
                 self._hiring.let_go(worker)
-        hired = self._hiring.fill(missing, now_s)
-        self._interval_s = max(INTERVAL_S, INTERVAL_PER_WORKER_S * (len(self._workers) + len(hired)))
-        for worker in hired:
+        for worker in self._hiring.fill(missing, now_s):
             self._begin(worker)
 
     def _spare(self, worker: Worker, now_s: float) -> bool:
         """Whether a worker that is not needed can go."""
         if not worker.ready:
             return not worker.trials
-        idle_since_s = worker.idle_since_s
+        idle_since_s, committed = worker.idle_since_s, worker.acknowledged == worker.received
         kept = worker in self._kept.values()
-        return idle_since_s is not None and now_s - idle_since_s >= IDLE_S and not worker.batches and not kept
+        return idle_since_s is not None and now_s - idle_since_s >= IDLE_S and committed and not kept
 
     # --- silence ------------------------------------------------------------------------------------
 
@@ -398,15 +355,15 @@ class Ray(Executor):
                 f"the Ray cluster is gone: {self._watch.gone}; what had arrived by then is recorded, "
                 "and the sweep can be resumed once there is a cluster"
             )
-        for worker in list(self._workers):
+        for worker in self._workers:
             silent_s = worker.silent_s(now_s)
             if silent_s > self._timeouts.heartbeat_s:
                 why = "" if worker.unreachable_s is None else ", and Ray does not reach it"
                 self._lose(worker, f"it has not replied for {silent_s:.0f} s{why}")
             elif worker.to_repeat:
-                self._call(worker)
+                self._exchanges.repeat(worker, among=len(self._workers))
         self._staff(now_s)
-        self._hiring.wonder(anybody=self._anybody(), now_s=now_s)
+        self._hiring.wonder(anybody=self._workers.anybody, now_s=now_s)
 
     # --- trials to workers --------------------------------------------------------------------------
 
@@ -414,55 +371,45 @@ class Ray(Executor):
         """How many trials a worker has in hand besides the one in training."""
         if self._seconds_per_trial is None or self._one_trial_each:
             return 1
-        return min(IN_HAND_LIMIT, max(1, math.ceil(LOOKAHEAD_S / max(self._seconds_per_trial, 1e-6))))
+        ahead_s = LOOKAHEAD_S + interval_s(len(self._workers))
+        return min(IN_HAND_LIMIT, max(1, math.ceil(ahead_s / max(self._seconds_per_trial, 1e-6))))
 
     def _dispatch(self) -> None:
-        """Give every worker what it has room for, those with the least first."""
-        for worker in sorted(self._workers, key=lambda one: len(one.trials)):
-            self._dispatch_to(worker)
+        """Give workers what they have room for, those with the least first."""
         if not self._queue:
             self._level()
-
-    def _dispatch_to(self, worker: Worker) -> None:
-        if not worker.ready or worker.lost:
             return
-        room = 1 + self._depth() - len(worker.trials)
-        launches = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
-        self._give(worker, launches)
-        if not worker.waiting:
-            self._exchange(worker)
-        elif launches and len(worker.trials) == len(launches):
-            worker.actor.nudge.remote()  # it had nothing to do
+        depth = self._depth()
+        while self._queue and (worker := self._workers.roomiest(depth)) is not None:
+            room, idle = 1 + depth - len(worker.trials), not worker.trials
+            self._give(worker, [self._queue.popleft() for _ in range(min(room, len(self._queue)))], now=idle)
 
     def _launch(self, launch: Launch) -> None:
         worker = self._kept.pop(launch.trial, None)
         if worker is None or worker.lost or worker.started:
             self._queue.append(launch)
-            return
-        self._give(worker, [launch])  # whatever else is in hand, its place was kept
-        if worker.waiting:
-            worker.actor.nudge.remote()
+        else:  # whatever else is in hand, its place was kept
+            self._give(worker, [launch], now=True)
 
-    def _give(self, worker: Worker, launches: Sequence[Launch]) -> None:
-        if launches:
-            for launch in launches:
-                worker.trials[launch.trial] = launch
-                self._by_trial[launch.trial] = worker
-            worker.orders.append((LAUNCH, [pack_launch(launch) for launch in launches]))
+    def _give(self, worker: Worker, launches: Sequence[Launch], *, now: bool) -> None:
+        self._workers.give(worker, launches)
+        if now:
+            self._tell(worker)
 
     def _level(self) -> None:
         """Nothing is left to hand out: what one worker has in hand goes to another that has nothing to do."""
-        idle = sum(1 for worker in self._workers if worker.ready and not worker.trials)
-        if not idle:
-            return
-        for worker in sorted(self._workers, key=lambda one: -one.in_hand)[:idle]:
-            if worker.in_hand and worker.started and not worker.recalling:
-                worker.recalling = True
-                worker.orders.append((RECALL, math.ceil(worker.in_hand / 2)))
-                worker.actor.nudge.remote()
+        for worker in self._workers.lenders(self._workers.idle):
+            worker.orders.append((RECALL, math.ceil(worker.in_hand / 2)))
+            self._tell(worker)
+
+    @staticmethod
+    def _tell(worker: Worker) -> None:
+        """There are orders that are not to wait until it has something to tell."""
+        if worker.waiting:
+            worker.actor.nudge.remote()
 
     def _order(self, trial: int, order: Order) -> Worker | None:
-        worker = self._by_trial.get(trial)
+        worker = self._workers.holder(trial)
         if worker is not None:
             worker.orders.append(order)
         return worker
@@ -474,7 +421,7 @@ class Ray(Executor):
             self._deliver(Arrivals([], [AttemptEnded(self.now_us(), trial, attempt, 0, "stopped", reason)]))
             return
         self._kept.pop(trial, None)
-        worker = self._by_trial.get(trial)
+        worker = self._workers.holder(trial)
         if again and worker is not None and trial in worker.started and not worker.resources.fresh_process:
             self._kept[trial] = worker
             self._order(trial, (KEEP, trial, attempt))
@@ -483,5 +430,5 @@ class Ray(Executor):
     def _order_now(self, trial: int, order: Order) -> None:
         """An order that nobody has asked for, so that the worker must be told that there is one."""
         worker = self._order(trial, order)
-        if worker is not None and worker.waiting:
-            worker.actor.nudge.remote()
+        if worker is not None:
+            self._tell(worker)

@@ -38,10 +38,11 @@ from caviar.execution.wire import (
     STARTED,
     TOLD,
     UNPAUSED,
+    Batch,
     Entry,
-    columns,
-    pack,
+    batch,
     pack_launch,
+    row_count,
 )
 from caviar.messages import Launch
 
@@ -124,12 +125,12 @@ class Supervisor:
         acknowledged: int,
         interval_s: float,
         hold_s: float,
-    ) -> list[tuple[int, list[tuple[Any, ...]], list[Entry]]]:
+    ) -> list[Batch]:
         """Take orders and wait for something to tell: at once if it is urgent, at most every ``interval_s`` if it
         is not, and after ``hold_s`` in any case.
 
         A request with a ``number`` that was already seen brings no new orders: its reply was lost. Returns the
-        batches after ``received`` as (number, blocks of reports, other entries).
+        batches after ``received``.
         """
         with self._changed:
             if self._broken is not None:
@@ -138,7 +139,7 @@ class Supervisor:
                 self._request = number
                 self._obey(orders)
             while self._outbox and self._outbox[0][0] <= acknowledged:
-                self._rows_waiting -= _row_count(self._outbox.popleft()[1])
+                self._rows_waiting -= row_count(self._outbox.popleft()[1])
                 self._changed.notify_all()
             resend = bool(self._outbox) and self._outbox[-1][0] > received
             self._wait(resend, interval_s, hold_s)
@@ -148,15 +149,8 @@ class Supervisor:
                 self._batch += 1
                 self._outbox.append((self._batch, self._fresh))
                 self._fresh = []
-            batches = [batch for batch in self._outbox if batch[0] > received]
-        return [
-            (
-                batch,
-                [pack(block) for block in columns(entries)],
-                [entry for entry in entries if entry[0] != REPORTS],
-            )
-            for batch, entries in batches
-        ]
+            batches = [(sent, entries) for sent, entries in self._outbox if sent > received]
+        return [batch(sent, entries) for sent, entries in batches]
 
     def nudge(self) -> None:
         """Let the exchange that waits return at once: the driver has orders."""
@@ -371,7 +365,3 @@ class Supervisor:
                 return
             self._verdict = verdict
         training.end_with_words()
-
-
-def _row_count(entries: list[Entry]) -> int:
-    return sum(len(entry[5]) for entry in entries if entry[0] == REPORTS)

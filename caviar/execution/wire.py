@@ -50,6 +50,13 @@ Entry = tuple[Any, ...]
 Row = tuple[float, ...]
 """(step, time_us, value, ...)"""
 
+Batch = tuple[int, list[tuple[Any, ...]], list[Entry]]
+"""(number, blocks of reports, entries): what a worker has sent at once."""
+
+FEW_ROWS = 64
+"""So few reports of a batch travel among its entries, and the driver puts those of many workers into columns at
+once: less work than arrays of a row or two from each of them."""
+
 
 class Run:
     """Reports of one attempt with the same names, one after another; open for more while it is the last entry."""
@@ -131,6 +138,19 @@ def _block(names: tuple[str, ...], runs: Sequence[Entry]) -> Reports:
         time_us=table[:, 1].astype(np.int64),
         values=np.ascontiguousarray(table[:, 2:]),
     )
+
+
+def row_count(entries: Iterable[Entry]) -> int:
+    """How many reports there are among entries."""
+    return sum(len(entry[5]) for entry in entries if entry[0] == REPORTS)
+
+
+def batch(number: int, entries: list[Entry]) -> Batch:
+    """Entries for the way to the driver, many reports in columns."""
+    if row_count(entries) <= FEW_ROWS:
+        return number, [], entries
+    blocks = [pack(block) for block in columns(entries)]
+    return number, blocks, [entry for entry in entries if entry[0] != REPORTS]
 
 
 def event(entry: Entry, worker: str) -> Event | None:

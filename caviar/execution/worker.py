@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +29,9 @@ FOLDER_S = 5.0
 END_S = 20.0
 """How long a worker that is cut off may take to end what it started."""
 
+Request = tuple[int, list[Order], int, int, float, float]
+"""The arguments of `Supervisor.exchange`: as one, they cost Ray less than half on their way."""
+
 
 class WorkerActor:
     """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
@@ -48,16 +50,24 @@ class WorkerActor:
     def __repr__(self) -> str:
         return self._name
 
-    def exchange(self, number: int, orders: list[Order], **kwargs: Any) -> Any:
+    def exchange(self, request: Request) -> Any:
         """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
         where it does not reach the object store now, `UsageError` where trials do not fit its GPU."""
+        number, orders, received, acknowledged, interval_s, hold_s = request
         self._cut_off.heard()
         try:
             if orders and self._unseen is not None:
                 self._probe(self._unseen)
                 gpus.refuse_too_small(self._resources, node=socket.gethostname())
                 self._unseen = None
-            return self._supervisor.exchange(number, orders, **kwargs)
+            return self._supervisor.exchange(
+                number,
+                orders,
+                received=received,
+                acknowledged=acknowledged,
+                interval_s=interval_s,
+                hold_s=hold_s,
+            )
         finally:
             self._cut_off.heard()
 
@@ -133,9 +143,9 @@ class Worker:
     orders: list[Order] = field(default_factory=list)
     """Those of the next one."""
     received: int = 0
+    """The last batch that has arrived."""
     acknowledged: int = 0
-    batches: deque[tuple[int, int]] = field(default_factory=deque)
-    """(delivery, batch) of what is not committed."""
+    """The last one that is committed."""
     trials: dict[int, Launch] = field(default_factory=dict)
     """What it has: in hand and in training, in order."""
     started: dict[int, int] = field(default_factory=dict)

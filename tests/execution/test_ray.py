@@ -13,7 +13,6 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
-from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +23,10 @@ import caviar
 from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
 from caviar.execution import worker
 from caviar.execution.contract import Arrivals, Job
+from caviar.execution.exchange import Exchanges
 from caviar.execution.heartbeat import AwakeClock
 from caviar.execution.hiring import Hiring
+from caviar.execution.roster import Roster
 from caviar.execution.wire import ENDED
 from caviar.messages import Launch, TrialStarted
 from caviar.panda.asking import ask
@@ -387,7 +388,8 @@ class _Actor:
         self.replies: list[Future[Any]] = []
         self.exchange = self
 
-    def remote(self, number: int, orders: list[Any], **kwargs: Any) -> Any:
+    def remote(self, request: worker.Request) -> Any:
+        number, orders, *_ = request
         self.calls.append((number, list(orders)))
         self.replies.append(Future())
         return SimpleNamespace(future=lambda: self.replies[-1])
@@ -423,15 +425,16 @@ class _Driver:
         self.delivered: list[Arrivals] = []
         self.executor = executor = caviar.Ray()
         self.worker = worker.Worker("worker-0", self.actor, ready=True, orders=[("an order",)])
-        executor._workers, executor._by_trial, executor._queue = [self.worker], {}, deque()
-        executor._replies, executor._interval_s, executor._closed = SimpleQueue(), 0.05, False
+        executor._workers, executor._queue, executor._kept = Roster(), deque(), {}
+        executor._heard, executor._unacknowledged, executor._closed = [], deque(), False
         executor._job = SimpleNamespace(resources=caviar.Resources())  # type: ignore[assignment]
         executor._seconds_per_trial, executor._one_trial_each, executor._to_come = None, False, 0
-        executor._kept, executor._staffing = {}, _Staffing()  # type: ignore[assignment]
+        executor._staffing = _Staffing()  # type: ignore[assignment]
         executor._hiring = self.hiring  # type: ignore[assignment]
         executor._clock, executor._check_at_s = AwakeClock(clock=lambda: self.time_s), 0.0
+        executor._exchanges = Exchanges(executor._clock)
         executor._deliver = self._deliver
-        executor._exchange(self.worker)
+        executor._begin(self.worker)
 
     def _deliver(self, arrivals: Arrivals) -> int:
         self.delivered.append(arrivals)
@@ -457,7 +460,7 @@ def test_a_reply_that_was_lost_on_the_way_is_asked_for_again() -> None:
         driver.actor.replies[-1].set_exception(ray.exceptions.ActorUnavailableError("the network", None))
         driver.listen(2)
     driver.actor.replies[-1].set_result([])
-    driver.listen(1)
+    driver.listen(2)  # it is answered with the next poll, with the launches that there are by then
     assert driver.actor.calls[-1] == (2, [])
     assert driver.lost == []
 
@@ -477,8 +480,8 @@ def test_a_worker_that_cannot_be_reached_is_lost() -> None:
 def test_a_worker_that_owes_a_reply_is_lost_and_its_late_words_lead_to_nothing() -> None:
     driver = _Driver()
     launches = {trial: Launch(trial, 0, {}, 0, None, None) for trial in (0, 1)}
-    driver.worker.trials, driver.worker.started = dict(launches), {0: 0}
-    driver.executor._by_trial = {0: driver.worker, 1: driver.worker}
+    driver.executor._workers.give(driver.worker, list(launches.values()))
+    driver.worker.started = {0: 0}
     driver.listen(8)
     assert driver.lost == []
     driver.listen(1)

@@ -27,7 +27,7 @@ from caviar.execution.process import ANSWER, LAUNCH, RECALL, SEND_S, STOP
 from caviar.execution.resources import Resources
 from caviar.execution.supervisor import Supervisor
 from caviar.execution.training import Trial
-from caviar.execution.wire import BACK, ENDED, REPLACED, RUNG, STARTED, Entry
+from caviar.execution.wire import BACK, ENDED, REPLACED, REPORTS, RUNG, STARTED, Entry, columns, pack
 from caviar.store.checkpoints import CheckpointFiles
 
 DEADLINE_S = 30
@@ -57,11 +57,11 @@ class Driver:
         ):
             assert number == self.received + 1
             self.received = number
-            for _, trial, attempt, seq, _, _, values in blocks:
+            for _, trial, attempt, seq, _, _, values in [*blocks, *map(pack, columns(entries))]:
                 self.rows += zip(
                     trial.tolist(), attempt.tolist(), seq.tolist(), values[:, 0].tolist(), strict=True
                 )
-            fresh += entries
+            fresh += [entry for entry in entries if entry[0] != REPORTS]
         self.entries += fresh
         return fresh
 
