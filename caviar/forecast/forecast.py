@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,9 +219,13 @@ def _timings(
 
 
 def _job(subject: Subject, files: CheckpointFiles, *, inline: bool) -> Job:
-    """Inline, nothing keeps numerical libraries to the cores of one trial."""
+    """Inline, only the environment keeps numerical libraries to the cores of one trial."""
     job = subject.job(files)
-    return dataclasses.replace(job, resources=dataclasses.replace(job.resources, cpus=cores())) if inline else job
+    if not inline:
+        return job
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(told) if told.isdecimal() and int(told) else cores()
+    return dataclasses.replace(job, resources=dataclasses.replace(job.resources, cpus=threads))
 
 
 def _tell(measured: Measured, measure_s: float, notes: list[str]) -> None:
