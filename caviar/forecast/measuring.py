@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from caviar.controller import Controller
 from caviar.errors import CaviarError
@@ -21,9 +20,9 @@ from caviar.execution.hiring import pickled
 from caviar.execution.preload import JOB_FILE
 from caviar.execution.process import LAUNCH, STOP
 from caviar.execution.supervisor import Order, Supervisor
-from caviar.execution.wire import ENDED, STARTED, Entry, pack_launch
+from caviar.execution.wire import ENDED, STARTED, Entry, columns, pack_launch
 from caviar.forecast.timings import Sample, timed
-from caviar.messages import DriverStarted, Launch, RoomOffered
+from caviar.messages import DriverStarted, Launch, Reports, RoomOffered
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.dowry import brought
@@ -170,19 +169,19 @@ class _Session:
             for entry in entries:
                 if entry[0] == STARTED and self._now is not None:
                     self._now.started_us = entry[1]
-            for block in blocks:
+            # many reports come in columns, a few among the entries
+            for block in [Reports(*packed) for packed in blocks] + columns(entries):
                 self._reported(block)
             for entry in entries:
                 if entry[0] == ENDED:
                     self._ended(entry)
 
-    def _reported(self, block: tuple[Any, ...]) -> None:
-        _, _, _, _, steps, times_us, _ = block
+    def _reported(self, block: Reports) -> None:
         watched = self._now
         if watched is None or watched.started_us is None:
             return
-        seconds = (times_us - watched.started_us) / 1e6
-        watched.moments += zip(steps.tolist(), seconds.tolist(), strict=True)
+        seconds = (block.time_us - watched.started_us) / 1e6
+        watched.moments += zip(block.step.tolist(), seconds.tolist(), strict=True)
         watched.moments.sort(key=lambda moment: moment[1])
 
     def _ended(self, entry: Entry) -> None:
