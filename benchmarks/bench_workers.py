@@ -3,19 +3,21 @@
     python benchmarks/bench_workers.py            # about four minutes
     python benchmarks/bench_workers.py --quick    # a smoke test
 
-Every worker reports once a second, under ASHA, which stops most trials after a few seconds: so there are rungs to
-decide and trials to launch all the time. `simulated` workers are played by a few actors (`crowd.py`), a hundred each:
-the driver is the real one, with its runner, controller, recorder and Ray executor, and every exchange is a call of a
-real Ray actor on this machine; what is simulated is what stands behind it, a supervisor and its training process.
-`real` workers are real in every respect, and sleep for a second a step.
+Every worker reports once a second, under ASHA, which stops most trials after a few seconds: so there are rungs
+to decide and trials to launch all the time. `simulated` workers are played by a few actors (`crowd.py`), many
+each: the driver is the real one, with its runner, controller, recorder and Ray executor, and every exchange is a
+call of a real Ray actor on this machine. What is simulated is what stands behind it, a supervisor and its
+training process, and there is no network. `real` workers are real in every respect, and sleep for a second a
+step.
 
 How to read it. All figures are of one window of time, in which all workers train. `driver` is the processor time
-of the driver's process, with all of its threads and those of Ray in it, as a share of one core; `waited` is how long
-its threads were ready and found no core, in the same terms: where that is not small, the machine was too small for all
-that ran on it, and the latencies are worse than they had to be. `calls/s` are exchanges and nudges. `decision` is what a
-trial waits at a rung, from asking to going on. `launch` is the time from the sampling of a trial to its
-arrival at a worker, which has another in training then. `idle` is the share of the workers' time in which they had
-no trial. `lag` is how long a reply lies in the driver before it is looked at. `memory` is the driver's resident memory.
+of the driver's process, all of its threads and those of Ray among them, as a share of one core; `waited` is how
+long these threads were ready to run and found no core, in the same terms: where that is not small, the machine
+was too small for all that ran on it, and the latencies are worse than they had to be. `replies` are those of
+workers to the driver, each the answer to one call; `reports` are stored ones. `decision` is what a trial waits
+at a rung, from asking to going on. `launch` is the time from the sampling of a trial to its arrival at a worker,
+which has another one in training then. `lag` is how long a reply lies in the driver before it is looked at.
+`idle` is the share of the workers' time in which they had no trial. `memory` is the driver's resident memory.
 """
 
 from __future__ import annotations
@@ -238,7 +240,7 @@ def training(notes: str) -> Any:
     def sleeps(trial: caviar.Trial) -> None:
         uneven = random.Random(trial.seed)
         loss = uneven.random()
-        with open(Path(notes, str(os.getpid())), "a") as file:
+        with Path(notes, str(os.getpid())).open("a") as file:
 
             def note(what: str, *seconds: float) -> None:
                 print(json.dumps([what, *seconds]), file=file, flush=True)

@@ -1,8 +1,8 @@
-"""Simulated workers for `bench_workers.py`: an actor that plays a hundred of them, for a driver that is real.
+"""Simulated workers for `bench_workers.py`: an actor that plays many of them, for a driver that is real.
 
-Each has what a `Supervisor` and its training process have for the driver: it takes orders, holds an exchange for as
-long as there is nothing to tell, and sends reports in columns and entries of `caviar.execution.wire`. Between them it
-only waits: a step takes a second, more or less, and its loss is made up.
+Each has what a `Supervisor` and its training process have for the driver: it takes orders, holds an exchange for
+as long as there is nothing to tell, and sends reports and entries as `caviar.execution.wire` has them. Between
+them it only waits: a step takes a second, more or less, and its loss is made up.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def hiring_from(crowds: Sequence[Any]) -> type[Hiring]:
     """A `Hiring` whose workers are played by ``crowds``, in turn."""
 
     class HiringFromCrowds(Hiring):
-        def hire(self, *, failed_starts: int = 0) -> Worker:
+        def hire(self, kind: int = 0, *, failed_starts: int = 0) -> Worker:
             number = self._births
             self._births += 1
             return Worker(f"worker-{number}", Handle(crowds[number % len(crowds)], number))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -27,8 +28,14 @@ COMMIT_S = 0.2
 PATIENT_COMMIT_S = 1.0
 """After a failed commit, the time until the next try."""
 
+MANY_COMMITS = 1000
+"""So many are kept that nobody asks for."""
+
 SOON_S = 0.1
 """So long at most, and once, the loop waits for a commit where somebody waits for what the next one brings."""
+
+SLOW_COMMIT_S = 2.0
+"""A commit that takes longer is told of, in the log."""
 
 LEASE_S = 5.0
 
@@ -52,6 +59,9 @@ class _Batch:
 
     def __bool__(self) -> bool:
         return bool(self.reports or self.events)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.reports)) + len(self.events)
 
 
 class Commits:
@@ -79,6 +89,8 @@ class Commits:
         """Whether somebody waits for what is in the batch."""
         self._waited = False
         """Whether the loop has waited for the commit before that."""
+        self._took_s: deque[float] = deque(maxlen=MANY_COMMITS)
+        """How long the last commits took, as far as nobody has asked for it."""
         self.stuck: str | None = None
         """Why the last commit failed; None when it succeeded."""
 
@@ -94,6 +106,11 @@ class Commits:
     def delivered(self, delivery: int) -> None:
         """All of this delivery has been added."""
         self._batch.delivery = delivery
+
+    def take(self) -> tuple[int, Sequence[float]]:
+        """How many rows are not durable yet, and how long the commits took that were made since this was asked."""
+        took_s = [self._took_s.popleft() for _ in range(len(self._took_s))]
+        return len(self._batch) + (0 if self._written is None else len(self._written)), took_s
 
     def turn(self, now_s: float) -> None:
         """See how the last commit went, and begin the next one if it is due. `FencedError`: another driver took
@@ -167,7 +184,12 @@ class Commits:
     def _commit(self, batch: _Batch) -> None:
         self._recorder.tick()
         if batch:
+            began_s = time.perf_counter()
             self._recorder.commit(batch.reports, [to_row(event) for event in batch.events])
+            took_s = time.perf_counter() - began_s
+            self._took_s.append(took_s)
+            if took_s > SLOW_COMMIT_S:
+                _log.info("a commit of %d rows took %.1f s: the storage is slow", len(batch), took_s)
 
     def _settle(self) -> None:
         assert self._writing is not None

@@ -9,6 +9,7 @@ Exception
     │       └── FencedError     another driver took the folder over while this one was away
     ├── MetricError             a report that cannot be stored (raised in the training function)
     ├── CommandError            a command to a running sweep that was refused, or not answered in time
+    ├── ClusterError            the job API of a Ray cluster cannot be reached, refuses, or went away
     ├── ExecutionError          workers cannot be started, or all were lost
     └── IllegalMoveError        a trial was asked to make a move that its state forbids: a bug in caviar
 
@@ -53,6 +54,10 @@ class MetricError(CaviarError, ValueError):
 
 class CommandError(CaviarError, RuntimeError):
     """A command to a running sweep was refused, or not answered; the text says whether it can still be applied."""
+
+
+class ClusterError(CaviarError, RuntimeError):
+    """The job API of a Ray cluster cannot be reached, is not one, refuses, or went away."""
 
 
 class ExecutionError(CaviarError, RuntimeError):

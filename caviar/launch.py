@@ -296,6 +296,7 @@ def _runner(commission: Commission, controller: Controller, *, recorder: Recorde
         hand=commission.hand,
         one_trial=declaration.get("panda") is not None,
         interrupt=commission.interrupt,
+        sweep=commission.job.name,
     )
 
 

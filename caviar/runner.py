@@ -23,6 +23,7 @@ from caviar.commits import Commits, Recorder
 from caviar.controller import Controller, Output, Resumption
 from caviar.errors import CaviarError, FencedError
 from caviar.execution.contract import Arrivals, Executor
+from caviar.journal import Journal
 from caviar.keeping import unsound
 from caviar.messages import (
     Checkpointed,
@@ -46,6 +47,7 @@ from caviar.messages import (
     SweepEnded,
     TrialReopened,
 )
+from caviar.pulse import Pulse
 from caviar.trial import Params, Saved
 
 _log = logging.getLogger(__name__)
@@ -110,15 +112,19 @@ class Runner:
         hand: Hand | None = None,
         interrupt: threading.Event | None = None,
         one_trial: bool = False,
+        sweep: str = "",
     ) -> None:
         """``checkpoints``: where to discard checkpoints that are not to be kept; None keeps all. ``revivable``:
         what the record says of completed trials that could train on. ``narrow``: finds the space of the next stage
         in the record. ``bring``: brings what is to be adopted, on any thread, and raises nothing.
         ``time_budget_s``: over all drivers. ``interrupt``: set by whoever wants what the first Ctrl-C does, in a
-        thread that gets no signals. ``one_trial``: it is a live run, which has no more."""
+        thread that gets no signals. ``one_trial``: it is a live run, which has no more. ``sweep``: its name, for
+        the log."""
         self._controller = controller
         self._executor = executor
         self._commits = Commits(recorder, acknowledge=executor.acknowledge, tidy=self._tidy)
+        self._pulse = Pulse(executor.show, state=controller.state, take_commits=self._commits.take, turn_s=POLL_S)
+        self._journal = Journal(sweep, controller.state)
         self._inbox = inbox
         self._checkpoints = checkpoints
         self._revivable = revivable
@@ -144,6 +150,7 @@ class Runner:
         self._depth += 1
         if arrivals.reports:
             self._commits.add_reports(arrivals.reports)
+            self._pulse.reported(arrivals.reports)
             for block in arrivals.reports:
                 self._show(block)
             self._notice(arrivals.reports)
@@ -186,6 +193,7 @@ class Runner:
     # --- the loop ----------------------------------------------------------------------------------
 
     def _begin(self, resumption: Resumption | None) -> None:
+        self._pulse.begin()
         now_us, controller = self._executor.now_us(), self._controller
         driven_s = None if resumption is None else resumption.driven_s
         started = DriverStarted(now_us, socket.gethostname(), os.getpid(), caviar.__version__, driven_s)
@@ -225,6 +233,7 @@ class Runner:
             self._handle(self._brought.get(), self._executor.now_us())
         self._keep_time()
         self._commits.turn(now)
+        self._pulse.turn(now)
 
     def _keep_time(self) -> None:
         if self._deadline is not None and self._executor.now_us() > self._deadline:
@@ -324,6 +333,8 @@ class Runner:
                 self._commits.add_reports([item])
                 self._show(item)
                 continue
+            self._pulse.recorded(item)
+            self._journal.note(item)
             self._commits.add_event(item, soon=isinstance(item, CommandReceived | CommandAnswered | SweepEnded))
             self._show(item)
         if commands:
@@ -387,6 +398,7 @@ class Runner:
 
     def _finish(self, *, final: bool) -> None:
         self._commits.finish(final=final, gives_up=self._interrupt.is_set)
+        self._pulse.look(time.monotonic())
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

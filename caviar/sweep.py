@@ -569,6 +569,7 @@ class Sweep:
             resources=self.resources,
             files=files,
             trials=self.trials,
+            folder=files.folder_path,
         )
 
     def declaration(self, name: str, *, source: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     group_of = {}
     for item in items:
         if item.get_closest_marker("ray"):
-            group_of[item] = "machines" if item.path.stem == "test_machines" else "ray"
+            alone = item.path.stem == "test_machines" or item.path.parent.name == "cluster"
+            group_of[item] = "machines" if alone else "ray"
             item.add_marker(pytest.mark.xdist_group(group_of[item]))
     items.sort(key=lambda item: GROUPS.index(group_of[item]) if item in group_of else len(GROUPS))
 

@@ -20,6 +20,10 @@ scheduler_text.py   asha:grace_steps=2 -> a scheduler
 panda.py       panda, replay
 recheck.py     recheck
 check.py       check
+jobs.py        jobs, logs, cancel
+afar.py        --address: the same command line, carried out on a cluster
+answering.py   the far end of that
+pictures.py    a live view that is drawn there, and shown here
 ask.py         a command to a running sweep, and its answer
 follow.py      a sweep folder -> what to show, again and again
 live.py        what to show on a terminal

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 import caviar
+from caviar.cli import logs
 from caviar.errors import CaviarError, UsageError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -46,18 +47,15 @@ COMMANDS = {
     "unpause": "caviar.cli.steer",
     "rollback": "caviar.cli.steer",
     "stop": "caviar.cli.steer",
+    "submit": "caviar.cli.submit",
+    "jobs": "caviar.cli.jobs",
+    "logs": "caviar.cli.jobs",
+    "cancel": "caviar.cli.jobs",
     "check": "caviar.cli.check",
 }
 """Where each command lives, in the order of the help page."""
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
-
-class Stderr(logging.Handler):
-    """Log lines to what is the standard error at that moment, so that a live view can put them above itself."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
 
 
 class Commands(click.Group):
@@ -86,7 +84,11 @@ class Commands(click.Group):
         args = list(sys.argv[1:] if args is None else args)
         # looked for here, not parsed: it also serves for errors that parsing itself finds
         debug = "--debug" in args
-        configure_logging(debug)
+        try:
+            logs.configure(debug=debug, as_json=logs.asked_format(args) == "json")
+        except UsageError as error:
+            logs.configure(debug=debug, as_json=False)
+            sys.exit(report(error, debug=debug))
         for stream in (sys.stdout, sys.stderr):
             # a folder's name need not be text, and a terminal need not know every character
             if isinstance(stream, io.TextIOWrapper):
@@ -103,7 +105,7 @@ class Commands(click.Group):
 
 def report(error: Exception, *, debug: bool) -> int:
     """Say in one line what is wrong; returns the exit status that goes with it."""
-    if debug:
+    if debug and not logs.in_json():
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
@@ -116,7 +118,12 @@ def report(error: Exception, *, debug: bool) -> int:
         status, text = error.exit_code, error.format_message()
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    click.echo(f"caviar: error: {' '.join(text.split())}", err=True)
+    text = " ".join(text.split())
+    logs.say(
+        text if logs.in_json() else f"caviar: error: {text}",
+        level=logging.ERROR,
+        error=error if debug else None,
+    )
     return status
 
 
@@ -130,18 +137,16 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def configure_logging(debug: bool) -> None:
-    """Warnings go to the standard error; with ``debug`` also what caviar itself logs below that."""
-    handler = Stderr()
-    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("caviar").setLevel(logging.DEBUG if debug else logging.NOTSET)
-
-
 def debug_option(command: AnyFunction) -> AnyFunction:
-    """``--debug``, which every command takes; `Commands.main` looks for it."""
-    option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-    return option(command)
+    """``--debug`` and ``--log-format``, which every command takes; `Commands.main` looks for them."""
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+    log_format = click.option(
+        logs.OPTION,
+        type=click.Choice(logs.FORMATS),
+        expose_value=False,
+        help=f"Lines on the standard error: text, or a JSON object each.  [default: {logs.VARIABLE}, else text]",
+    )
+    return log_format(debug(command))
 
 
 def folder_argument(command: AnyFunction) -> AnyFunction:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from caviar.cli import costs, figures
+from caviar.cli import costs, figures, logs
 from caviar.cli.app import DONE, INTERRUPTED
 from caviar.cli.table import print_json
 from caviar.errors import CaviarError, UsageError
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
+_CREW = (
+    click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
+    ),
+    click.option("--autoscale", is_flag=True, help="The cluster grows: ask its autoscaler for nodes."),
+    click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
+    click.option(
+        "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
+    ),
+)
 _OPTIONS = (
     click.option(
         "--executor",
@@ -36,14 +46,7 @@ _OPTIONS = (
     click.option(
         "--address", metavar="A", help="The Ray cluster to use.  [default: RAY_ADDRESS, else this machine]"
     ),
-    click.option(
-        "--workers", type=click.IntRange(min=1), metavar="N", help="Trials at once.  [default: what fits]"
-    ),
-    click.option("--autoscale", is_flag=True, help="The cluster grows: ask its autoscaler for nodes."),
-    click.option("--cpus", type=click.FloatRange(min=0), metavar="N", help="Cores for each trial."),
-    click.option(
-        "--gpus", type=click.FloatRange(min=0), metavar="N", help="GPUs for each trial; may be a fraction."
-    ),
+    *_CREW,
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
 )
 
@@ -91,6 +94,13 @@ def conduct_options(command: AnyFunction) -> AnyFunction:
     return cast(AnyFunction, gathered)
 
 
+def crew_options(command: AnyFunction) -> AnyFunction:
+    """How many trials at once, and with what, where it is known that they run on a cluster."""
+    for option in reversed(_CREW):
+        command = option(command)
+    return command
+
+
 def changed(sweep: Sweep, changes: Mapping[str, Any]) -> Sweep:
     """The Sweep with what the command line says otherwise."""
     asked = {name: value for name, value in changes.items() if value is not None}
@@ -115,14 +125,13 @@ def conduct(
     from caviar.cli.lines import choose_display
     from caviar.store.layout import SweepFolder
 
+    logs.about(folder)
     try:
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
         so_far = f"everything so far is in {folder}; go on with: {go_on or f'caviar resume {folder}'}"
-        click.echo(
-            f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}", err=True
-        )
+        logs.say(f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}")
         return INTERRUPTED
     if summarize is not None:
         return summarize(result)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caviar.cli import figures
+from caviar.cli.afar import address_option
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json, speaks_unicode
 from caviar.errors import FolderError, UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind; may be repeated.")
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
 @form_options(csv=False)
+@address_option
 @debug_option
 def events(folder: str, trial: int | None, kinds: tuple[str, ...], tail: int | None, form: Form | None) -> None:
     """What happened, in order."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import debug_option, folder_argument
 from caviar.errors import UsageError
 
@@ -97,6 +98,4 @@ def _tell(record: dict[str, Any], where: str) -> None:
     click.echo(f"{count} and {reports} are in {where}; look at them with")
     click.echo(f"  tensorboard --logdir {where}")
     if trials > MANY_RUNS:
-        click.echo(
-            f"TensorBoard is slow with so many runs: --top {MANY_RUNS // 5} exports the best alone", err=True
-        )
+        logs.say(f"TensorBoard is slow with so many runs: --top {MANY_RUNS // 5} exports the best alone")

@@ -66,8 +66,9 @@ def choose_display(*, json: bool, live: bool = True) -> Display:
         return JsonLines()
     if live and sys.stdout.isatty():
         from caviar.cli.live import LiveView
+        from caviar.cli.pictures import Screen
 
-        return LiveView()
+        return sys.stdout.display() if isinstance(sys.stdout, Screen) else LiveView()
     return Lines()
 
 

@@ -51,13 +51,7 @@ class LiveView:
 
     def close(self) -> None:
         """Leave the last picture, without the trials under way."""
-        if self._last is None:
-            self._live.update(Text(""))
-        elif self._last.run is not None:
-            width, height = self._console.size
-            self._live.update(Picture(self._last, self._last.run, width, height - 1, hint=False))
-        else:
-            self._live.update(Group(*_head(self._last), *_table(self._last, self._last.view.leaders, [])))
+        self._live.update(Text("") if self._last is None else last_picture(self._last, *self._console.size))
         self._live.stop()
 
 
@@ -76,6 +70,13 @@ def draw(moment: Moment, width: int, height: int) -> RenderableType:
     if more := len(moment.view.running) - len(running):
         lines.append(Text(f"and {more:,} more", style="dim"))
     return Group(*lines, *([Text(), *notes] if notes else []))
+
+
+def last_picture(moment: Moment, width: int, height: int) -> RenderableType:
+    """The picture that stays: without the trials under way."""
+    if moment.run is not None:
+        return Picture(moment, moment.run, width, height - 1, hint=False)
+    return Group(*_head(moment), *_table(moment, moment.view.leaders, []))
 
 
 def _head(moment: Moment) -> list[RenderableType]:

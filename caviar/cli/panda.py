@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caviar.cli import figures
+from caviar.cli import figures, logs
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import Where, changed, conduct, conduct_options
 from caviar.cli.run import source_of
@@ -204,7 +204,7 @@ def _complete(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
     params = sweep.space.middle(given)
     missing = {name: value for name, value in params.items() if name in sweep.space.varying and name not in given}
     if missing:
-        click.echo(f"not given, so the middle of their scale: {figures.params(missing)}", err=True)
+        logs.say(f"not given, so the middle of their scale: {figures.params(missing)}")
     return params
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.conduct import Where, conduct, conduct_options
 from caviar.cli.table import print_json, print_prose
@@ -129,14 +130,16 @@ def _going_on(then: Result, into: Place) -> str:
 
 def _announce(chosen: Retest, into: Place, *, as_json: bool) -> None:
     for line in chosen.told:
-        click.echo(line, err=True)
+        logs.say(line)
     numbers = ", ".join(str(trial) for trial, _ in chosen.settings)
     what = f"trial{'s' * (len(chosen.settings) > 1)} {numbers} from {chosen.seeds} seed{'s' * (chosen.seeds > 1)}"
     beside = f" and {chosen.fresh} fresh setting{'s' * (chosen.fresh > 1)}" if chosen.fresh else ""
     steps = "to the end" if chosen.max_step is None else f"of {chosen.max_step:,} steps"
-    click.echo(
-        f"{into}: {what}{beside}: {chosen.trials:,} trainings {steps}, none of them stopped early", err=as_json
-    )
+    text = f"{into}: {what}{beside}: {chosen.trials:,} trainings {steps}, none of them stopped early"
+    if as_json:
+        logs.say(text)
+    else:
+        click.echo(text)
 
 
 def _check_of(then: Result, now: Result) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import debug_option, folder_argument
 
 
@@ -30,7 +31,7 @@ def report(folder: str, out: Path | None, title: str | None, show: bool) -> None
     page = result.report(beside(result.path) if out is None else out, title=title)
     click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB, {_said(result.status)}")
     if show and not webbrowser.open(page.resolve().as_uri()):
-        click.echo(f"no browser was found; open {page} yourself", err=True)
+        logs.say(f"no browser was found; open {page} yourself")
 
 
 def beside(path: Path | str) -> Path:

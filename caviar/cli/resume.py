@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
 from caviar.cli.conduct import Where, changed, conduct, conduct_options
@@ -62,9 +63,7 @@ def resume(
     Trials that have ended are not run again; those that were cut off start from their last checkpoint.
     """
     chosen = where.executor()
-    from caviar.adopting import asked
     from caviar.analysis.result import load
-    from caviar.store.layout import SweepFolder
     from caviar.store.place import place
 
     sweep, source = declared(folder, target, changes)
@@ -75,10 +74,7 @@ def resume(
 
         begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
         more = "--max-step N trains on"
-    before = load(folder)
-    done = before.ended == "done" and len(before.trials()) >= before.declaration["trials"]
-    if done and asked(SweepFolder(place(folder))) is None:
-        click.echo(f"{folder}: has ended already; caviar extend {folder} {more}", err=True)
+    tell_if_ended(folder, more)
     return conduct(
         place(folder),
         lambda: begin(allow_change=allow_change, take_over=take_over, source=source),
@@ -156,6 +152,19 @@ def extend(
         as_json=as_json,
         live=where.live,
     )
+
+
+def tell_if_ended(folder: str, more: str) -> None:
+    """Say that a sweep has ended, where it has, and nobody wants more of it; ``more``: what adds to it."""
+    from caviar.adopting import asked
+    from caviar.analysis.result import load
+    from caviar.store.layout import SweepFolder
+    from caviar.store.place import place
+
+    before = load(folder)
+    done = before.ended == "done" and len(before.trials()) >= before.declaration["trials"]
+    if done and asked(SweepFolder(place(folder))) is None:
+        logs.say(f"{folder}: has ended already; caviar extend {folder} {more}")
 
 
 def declared(folder: str, target: str | None, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from caviar.cli.afar import address_option
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.ask import ask, timeout_option
 
@@ -34,6 +35,7 @@ def _waiting(command: AnyFunction) -> AnyFunction:
 
 @click.command()
 @folder_argument
+@address_option
 @click.argument("changes", metavar=f"{_CHANGES}...", nargs=-1, required=True)
 @_one_trial
 @_note
@@ -69,6 +71,7 @@ def set(  # noqa: A001 - the command's name
 
 @click.command()
 @folder_argument
+@address_option
 @_waiting
 def pause(folder: str, trial: int | None, note: str | None, timeout_s: float, as_json: bool) -> int:
     """Let a trial wait, at its next step boundary.
@@ -80,6 +83,7 @@ def pause(folder: str, trial: int | None, note: str | None, timeout_s: float, as
 
 @click.command()
 @folder_argument
+@address_option
 @_waiting
 def unpause(folder: str, trial: int | None, note: str | None, timeout_s: float, as_json: bool) -> int:
     """Let a trial that was paused train on."""
@@ -88,6 +92,7 @@ def unpause(folder: str, trial: int | None, note: str | None, timeout_s: float, 
 
 @click.command()
 @folder_argument
+@address_option
 @click.argument("changes", metavar=f"[{_CHANGES}]...", nargs=-1)
 @click.option(
     "--to-step",
@@ -125,6 +130,7 @@ def rollback(
 
 @click.command()
 @folder_argument
+@address_option
 @_trial_option("Only this trial; without it, the whole sweep.")
 @timeout_option
 @_as_json

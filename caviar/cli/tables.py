@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caviar.cli import figures
+from caviar.cli.afar import address_option
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_frame, print_json, print_rows
 from caviar.errors import UsageError
@@ -34,6 +35,7 @@ SPARKLINE_WIDTH = 32
     "--status", type=click.Choice([state.value for state in TrialState]), help="Only trials in this state."
 )
 @form_options()
+@address_option
 @debug_option
 def trials(folder: str, sort: str | None, top: int | None, status: str | None, form: Form | None) -> None:
     """All trials: params, state, last metrics."""
@@ -113,6 +115,7 @@ def _short_names(columns: list[str]) -> dict[str, str]:
 @folder_argument
 @click.option("--top", type=click.IntRange(min=1), help="The N best trials as a table.")
 @form_options()
+@address_option
 @debug_option
 def best(folder: str, top: int | None, form: Form | None) -> None:
     """The best setting: of all reports of all trials, the best."""
@@ -153,6 +156,7 @@ def best(folder: str, top: int | None, form: Form | None) -> None:
 @click.option("--trial", "wanted", type=int, multiple=True, help="Every report of this trial; may be repeated.")
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many trials to draw.")
 @form_options()
+@address_option
 @debug_option
 def curves(folder: str, wanted: tuple[int, ...], top: int, form: Form | None) -> None:
     """The learning curves, drawn; with --trial, --csv or --json in numbers."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from caviar.cli import costs, figures
+from caviar.cli import costs, figures, logs
+from caviar.cli.afar import address_option
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
 
@@ -22,6 +24,7 @@ PIPED_WIDTH, HEIGHT = 100, 30
 @click.command()
 @folder_argument
 @form_options(csv=False)
+@address_option
 @debug_option
 def status(folder: str, form: Form | None) -> None:
     """How a sweep stands, once."""
@@ -84,6 +87,7 @@ def _show_run(moment: Moment, run: LiveRunView) -> None:
 @click.command()
 @folder_argument
 @form_options(csv=False)
+@address_option
 @debug_option
 def watch(folder: str, form: Form | None) -> int:
     """A sweep live, until it ends; plain lines when piped."""
@@ -92,6 +96,7 @@ def watch(folder: str, form: Form | None) -> int:
     from caviar.store.place import place
 
     follower = follow.Follower(place(folder))
+    logs.about(place(folder))
     display = choose_display(json=form == "json")
     try:
         moment = follow.watch(follower, display)
@@ -99,5 +104,5 @@ def watch(folder: str, form: Form | None) -> int:
         display.close()
     if moment.state == "finished":
         return DONE
-    click.echo(f"{folder}: {moment.state}: no driver has it in hand, and it has not ended", err=True)
+    logs.say(f"{folder}: {moment.state}: no driver has it in hand, and it has not ended", level=logging.ERROR)
     return FAILED

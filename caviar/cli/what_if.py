@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caviar.cli import figures
+from caviar.cli import figures, logs
 from caviar.cli.app import debug_option, folder_argument
 from caviar.cli.scheduler_text import parse_scheduler, scheduler_text
 from caviar.cli.table import print_json, print_prose, print_rows
@@ -64,7 +64,7 @@ def _possible(schedulers: Sequence[Scheduler], max_step: int | None) -> list[Sch
         try:
             scheduler.begin(max_step=max_step)
         except UsageError as error:
-            click.echo(f"without {scheduler_text(scheduler.to_dict(), short=True)}: {error}", err=True)
+            logs.say(f"without {scheduler_text(scheduler.to_dict(), short=True)}: {error}")
         else:
             possible.append(scheduler)
     return possible

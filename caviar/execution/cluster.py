@@ -47,6 +47,13 @@ def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> b
     return True
 
 
+def where() -> str:
+    """The address of the cluster's head."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

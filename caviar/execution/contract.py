@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from caviar.execution.resources import Resources
+from caviar.execution.vitals import Vitals
 from caviar.messages import Command, Event, Reports
 
 
@@ -61,6 +62,8 @@ class Job:
     files: TrialFiles
     trials: int
     """How many trials are to come, for those who plan ahead."""
+    folder: str = ""
+    """Where the sweep lies, which tells it from others of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ class Executor(ABC):
 
     def acknowledge(self, delivery: int) -> None:
         """Everything up to this delivery is committed: workers may forget it."""
+
+    def show(self, vitals: Vitals) -> None:
+        """How the sweep stands, every second, for whoever watches the cluster. Never fails, never waits."""
 
     @abstractmethod
     def now_us(self) -> int:

@@ -8,13 +8,12 @@ calls a second, and one for each thing that cannot wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from caviar.execution.heartbeat import AwakeClock
-from caviar.execution.wire import REPORTS, Entry, columns
+from caviar.execution.wire import REPORTS, Batch, Entry, columns
 from caviar.execution.worker import Worker
 from caviar.messages import Event, Reports
 
@@ -87,10 +86,9 @@ class Gathered:
         self._rows: list[Entry] = []
         """REPORTS entries that come after the blocks."""
 
-    def add(
-        self, worker: Worker, number: int, blocks: Sequence[tuple[Any, ...]], entries: Sequence[Entry]
-    ) -> None:
+    def add(self, worker: Worker, batch: Batch) -> None:
         """Take the reports of a worker's batch, many of them in blocks, or a few among the entries."""
+        number, blocks, entries = batch
         worker.received = number
         self.batches.append((worker, number))
         if blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -80,7 +81,17 @@ class Hiring:
             actor = actor_class.remote(f"caviar:{self._name}:{name}", *self._arguments[kind])
         except (ValueError, TypeError) as error:  # Ray checks a runtime_env and labels itself
             raise UsageError(f"Ray refuses these workers: {one_line(error)}") from error
-        return Worker(name, actor, kind=kind, resources=self._kinds[kind], failed_starts=failed_starts)
+        worker = Worker(name, actor, kind=kind, resources=self._kinds[kind], failed_starts=failed_starts)
+        answer: Any = actor.node
+        answer.remote().future().add_done_callback(lambda told: self._take_node(worker, told))
+        return worker
+
+    def _take_node(self, worker: Worker, told: Future[str]) -> None:
+        """On a thread of Ray's."""
+        with suppress(Exception):  # it was lost before it could say
+            worker.node = told.result()
+            along = {"sweep": self._name, "worker": worker.name, "node": worker.node}
+            _log.info("%s is ready on %s", worker.name, worker.node, extra=along)
 
     def dismiss(self, worker: Worker, reason: str, *, anybody: bool, now_s: float) -> None:
         """End a lost worker, best effort, and leave its place vacant. ``anybody``: whether another one is there.

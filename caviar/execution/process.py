@@ -37,6 +37,9 @@ STACK_SIGNAL = signal.SIGRTMAX - 5
 """On this, a training process writes where its threads are, and ends: a call that hung may return for a signal,
 and what would come of that is no trial's doing. It is one that no training function uses for itself."""
 
+PR_SET_NAME = 15
+"""Linux's number for naming a thread, and by its main thread a process: what `top` and `ps -o comm` show."""
+
 KEEP_S = 10.0
 """So long the place of a trial is kept that is to be launched again."""
 
@@ -71,6 +74,7 @@ class PipeLink(Link):
         """Our own stdout and stderr."""
         libc = ctypes.CDLL(None)
         self._flush_c: Callable[[], object] = lambda: libc.fflush(None)
+        self._take_name: Callable[[str], object] = lambda name: _name_process(libc, name)
 
     # --- the trial's side, on the main thread ------------------------------------------------------
 
@@ -139,6 +143,7 @@ class PipeLink(Link):
         with self._arrived:
             self._beginning, self._early = (launch.trial, launch.attempt), []
         self.take_output()
+        self._take_name(f"caviar:{launch.trial}")
         with suppress(OSError):  # nobody keeps logs any more
             os.write(1, b"%s%d\n" % (self._log_mark, launch.trial))
         restored = launch.checkpoint[1] if launch.checkpoint else None
@@ -252,6 +257,13 @@ class PipeLink(Link):
             self._trial.adjust(command_id, changes, certain=certain)
         else:
             self._trial.pause(over=what[0])
+
+
+def _name_process(libc: ctypes.CDLL, name: str) -> None:
+    """Name this process, on its main thread; where the system has no such call, it keeps its name."""
+    prctl = getattr(libc, "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def scratch(job_file: str, pid: int) -> Path:

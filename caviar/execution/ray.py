@@ -26,9 +26,11 @@ from caviar.execution.exchange import Exchanges, Gathered, Reply, interval_s
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
 from caviar.execution.process import ADJUST, ANSWER, KEEP, PAUSE, RECALL, STOP
+from caviar.execution.ray_metrics import RayMetrics
 from caviar.execution.roster import Roster
 from caviar.execution.staffing import Staffing
 from caviar.execution.supervisor import Order
+from caviar.execution.vitals import Vitals
 from caviar.execution.wire import BACK, Batch, event
 from caviar.execution.worker import Worker, cause_of_death
 from caviar.messages import (
@@ -106,6 +108,7 @@ class Ray(Executor):
         self._workers = Roster()
         self._watch: ClusterWatch | None = None
         self._staffing: Staffing | None = None
+        self._metrics: RayMetrics | None = None
         self._started_ray = False
 
     # --- the contract -------------------------------------------------------------------------------
@@ -140,10 +143,13 @@ class Ray(Executor):
         self._hiring = Hiring(
             job, pickled_job, runtime_env=runtime_env, cut_off_s=limits.cut_off_s, nobody_s=limits.nobody_s
         )
+        self._metrics = RayMetrics(job.name, job.folder)
         self._clock = AwakeClock()
         self._exchanges = Exchanges(self._clock)
         self._check_at_s = CHECK_S
         self._staff(0.0)
+        many, where = len(self._workers), cluster.where()
+        _log.info("%d workers to begin with, on the Ray cluster at %s", many, where, extra={"sweep": job.name})
 
     def expect(self, trials: int) -> None:
         self._to_come = trials
@@ -190,6 +196,10 @@ class Ray(Executor):
             _, worker, batch = self._unacknowledged.popleft()
             worker.acknowledged = batch
 
+    def show(self, vitals: Vitals) -> None:
+        if self._metrics is not None:
+            self._metrics.show(vitals, self._workers)
+
     def now_us(self) -> int:
         return time.time_ns() // 1000
 
@@ -197,6 +207,8 @@ class Ray(Executor):
         import ray
 
         self._closed = True
+        if self._metrics is not None:
+            self._metrics.close()
         workers, self._workers = list(self._workers), Roster()
         for watch in (self._watch, self._staffing):
             if watch is not None:
@@ -237,10 +249,10 @@ class Ray(Executor):
         gathered = Gathered()
         try:
             for worker, reply in replies:
-                for number, blocks, entries in self._batches(worker, reply):
+                for batch in self._batches(worker, reply):
                     self._trained = True
-                    gathered.add(worker, number, blocks, entries)
-                    gathered.events += self._events(worker, entries)
+                    gathered.add(worker, batch)
+                    gathered.events += self._events(worker, batch[2])
         finally:
             if gathered.batches:
                 delivery = self._deliver(Arrivals(gathered.reports(), gathered.events))
@@ -298,7 +310,7 @@ class Ray(Executor):
             return
         self._workers.remove(worker)
         now_us = self.now_us()
-        events: list[Event] = [WorkerLost(now_us, worker.name, reason)]
+        events: list[Event] = [WorkerLost(now_us, worker.name, reason, worker.node)]
         for trial in worker.started:
             (launch,) = self._workers.release(worker, [trial])
             ids = (now_us, trial, launch.attempt, worker.step)

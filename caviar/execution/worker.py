@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ class WorkerActor:
 
     def __init__(self, name: str, pickled_job: bytes, parts: bytes, cut_off_s: float) -> None:
         self._name = name
+        self._set_title = _title_setter()
         resources, files, own_gpus = cloudpickle.loads(parts)
         if own_gpus and not resources.gpus:
             gpus.hide()
@@ -54,6 +56,7 @@ class WorkerActor:
         """See `Supervisor.exchange`. `FolderError` where this node does not see the sweep folder, `OutageError`
         where it does not reach the object store now, `UsageError` where trials do not fit its GPU."""
         number, orders, received, acknowledged, interval_s, hold_s = request
+        self._set_title(f"ray::{self._name}")  # Ray has just made it the method's name, as it does each time
         self._cut_off.heard()
         try:
             if orders and self._unseen is not None:
@@ -70,6 +73,10 @@ class WorkerActor:
             )
         finally:
             self._cut_off.heard()
+
+    def node(self) -> str:
+        """The name of the machine that it is on."""
+        return socket.gethostname()
 
     def nudge(self) -> None:
         """See `Supervisor.nudge`."""
@@ -112,6 +119,13 @@ class WorkerActor:
             time.sleep(0.1)
 
 
+def _title_setter() -> Callable[[str], object]:
+    """What sets this process's title, for `ps`, as Ray itself does; nothing where Ray has no such thing."""
+    raylet = sys.modules.get("ray._raylet")
+    setter: Callable[[str], object] = getattr(raylet, "setproctitle", lambda title: None)
+    return setter
+
+
 def cause_of_death(error: Exception) -> str:
     """What Ray says of an actor that is no more, in a few words."""
     text = str(error)
@@ -133,6 +147,8 @@ class Worker:
     resources: Resources = field(default_factory=Resources)
     kind: int = 0
     """Which of the kinds of workers it is."""
+    node: str | None = None
+    """The name of its machine, once it has told."""
     ready: bool = False
     lost: bool = False
     waiting: bool = False

@@ -252,7 +252,7 @@ def _from_record(subject: Subject, folder: Place, notes: list[str]) -> list[Samp
     except FolderError as error:
         notes.append(f"{error}: not asked for the time of steps")
         return []
-    notes.append(f"{folder} holds a sweep already: another --out is needed to run this one")
+    notes.append(f"{folder} holds a sweep already: to run this one it needs another --out")
     differs = of_training({"code": {}, **result.declaration}, subject.declaration)
     if differs or _hold(result.declaration.get("resources") or {}) != _hold(subject.resources.to_dict()):
         why = differs[0] if differs else "other resources"

@@ -334,6 +334,8 @@ class WorkerLost(Recorded):
     time_us: int
     worker: str
     reason: str
+    node: str | None = None
+    """The name of the machine that it was on; None: it was on none yet, or that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

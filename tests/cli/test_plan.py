@@ -68,7 +68,7 @@ def test_by_the_record_of_a_sweep_that_is_there(invoke, experiment, tmp_path):
     result = plan(invoke, experiment, tmp_path)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     assert f"5 trials, the record in {tmp_path / 'out'}" in result.stdout
-    assert "holds a sweep already: another --out is needed to run this one" in result.stdout
+    assert "holds a sweep already: to run this one it needs another --out" in result.stdout
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
 
 
@@ -132,6 +132,7 @@ def test_where_every_trial_fails(invoke, write, tmp_path):
     ("options", "says"),
     [
         (["--measure-s", 3], "--measure-s 3: goes with --plan"),
+        (["--plan", "--resume"], "--plan: is of a sweep that is yet to begin"),
         (["--plan", "--measure-s", -1], "-1"),
     ],
 )

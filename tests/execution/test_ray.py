@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +28,8 @@ from caviar.execution.exchange import Exchanges
 from caviar.execution.heartbeat import AwakeClock
 from caviar.execution.hiring import Hiring
 from caviar.execution.roster import Roster
-from caviar.execution.wire import ENDED
-from caviar.messages import Launch, TrialStarted
+from caviar.execution.wire import ENDED, REPORTS, RUNG, STARTED
+from caviar.messages import Answer, Launch, TrialStarted
 from caviar.panda.asking import ask
 from caviar.store.checkpoints import CheckpointFiles
 
@@ -386,13 +387,18 @@ class _Actor:
     def __init__(self) -> None:
         self.calls: list[tuple[int, list[Any]]] = []
         self.replies: list[Future[Any]] = []
+        self.nudges = 0
         self.exchange = self
+        self.nudge = SimpleNamespace(remote=self._nudged)
 
     def remote(self, request: worker.Request) -> Any:
         number, orders, *_ = request
         self.calls.append((number, list(orders)))
         self.replies.append(Future())
         return SimpleNamespace(future=lambda: self.replies[-1])
+
+    def _nudged(self) -> None:
+        self.nudges += 1
 
 
 class _Hiring:
@@ -417,9 +423,10 @@ class _Staffing:
 
 
 class _Driver:
-    """The driver's side, with one worker, which has an exchange under way; time passes by hand."""
+    """The driver's side, with one worker, which has an exchange under way; time passes by hand. ``others``: more
+    workers, of which nothing is heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Sequence[worker.Worker] = ()) -> None:
         self.time_s = 0.0
         self.actor, self.hiring = _Actor(), _Hiring()
         self.delivered: list[Arrivals] = []
@@ -434,7 +441,8 @@ class _Driver:
         executor._clock, executor._check_at_s = AwakeClock(clock=lambda: self.time_s), 0.0
         executor._exchanges = Exchanges(executor._clock)
         executor._deliver = self._deliver
-        executor._begin(self.worker)
+        for one in (*others, self.worker):
+            executor._begin(one)
 
     def _deliver(self, arrivals: Arrivals) -> int:
         self.delivered.append(arrivals)
@@ -509,6 +517,46 @@ def test_a_worker_without_a_first_reply_may_be_waiting_for_its_place() -> None:
     driver.worker.ready = False
     driver.listen(3600)
     assert driver.lost == []
+
+
+class _Silent(worker.Worker):
+    """A worker of which nothing is heard; it counts how often it is looked at."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        _Silent.looks += 1
+        return super().__getattribute__(name)
+
+
+def test_what_happens_at_one_worker_costs_no_look_at_another() -> None:
+    silent = [_Silent(f"worker-{number}", _Actor(), ready=number % 2 == 0) for number in range(1, 1_000)]
+    driver = _Driver(silent)
+    executor = driver.executor
+    executor._check_at_s = 1.0  # time stands still: who is silent for too long is looked for once a second
+    executor.send([Launch(trial, 0, {}, 0, 2, None) for trial in range(executor.room())])
+    executor.poll(0.0)
+    assert executor.room() == 0
+    trials, before = list(driver.worker.trials), _Silent.looks
+    for number, trial in enumerate(trials, 1):
+        entries = [
+            (STARTED, 0, trial, 0, None),
+            (REPORTS, trial, 0, 0, ("loss",), [(1.0, 0.0, 0.5), (2.0, 0.0, 0.4)]),
+            (RUNG, trial, 0, 2, 0.4),
+            (ENDED, 60_000_000, trial, 0, 2, "returned", *[None] * 5),
+        ]
+        driver.actor.replies[-1].set_result([(number, [], entries)])
+        executor.poll(0.0)
+        assert executor.room() == number
+        executor.send([Answer(trial, 0, stop=False, next_rung=None)])
+        executor.acknowledge(number)
+        executor.poll(0.0)
+    assert len(driver.actor.calls) == 1 + len(trials)
+    assert len(driver.delivered) == len(trials)
+    executor.send([Launch(1_000_000, 0, {}, 0, 2, None)])
+    executor.poll(0.0)
+    assert 1_000_000 in driver.worker.trials, "it has the most room"
+    assert _Silent.looks == before
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def test_a_sweep_of_the_same_code_has_timed_its_steps(tmp_path):
     assert found.timings.trials == 5
     assert found.training_s.about == pytest.approx(10 * 6 * 3600, rel=1e-3)
     assert found.cost.about == pytest.approx(10 * 6 * 2.0, rel=1e-3)
-    assert found.notes[0].endswith("holds a sweep already: another --out is needed to run this one")
+    assert found.notes[0].endswith("holds a sweep already: to run this one it needs another --out")
 
     wider = declared.but(space=caviar.Space(x=caviar.Float(0, 9))).forecast(path=tmp_path / "sweep", measure_s=0)
     assert wider.timings is not None

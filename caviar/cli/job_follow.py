@@ -1,0 +1,120 @@
+"""A job that is followed from here: what it prints, and where its sweep can be read from here, the live view."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from caviar.cli.app import INTERRUPTED
+from caviar.cli.follow import SHARE_OF_A_CORE, Follower
+from caviar.cli.table import print_json
+from caviar.errors import CaviarError, FolderError
+
+if TYPE_CHECKING:
+    from caviar.cli.live import LiveView
+    from caviar.jobs.client import Jobs
+    from caviar.store.place import Place
+
+BEGUN = "Running entrypoint for job "
+"""What Ray writes into a job's log before anything of the job's own."""
+
+ERROR = "caviar: error: "
+
+LOOK_S = 2.0
+"""How often it is looked whether the sweep can be seen from here."""
+
+_PROGRESS = re.compile(r"\[[\d.,]+ (s|min|h|d)\b[^\]]*\] ")
+"""How a line begins that tells how a sweep stands."""
+
+
+def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
+    """Show a job until it has ended, and return its exit status. Ctrl-C leaves it alone."""
+    from caviar.jobs.outcome import exit_status, trouble
+
+    view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
+    try:
+        for line in own_lines(jobs.follow(job)):
+            if view is None or not view.shown or not _PROGRESS.match(line):
+                click.echo(line, err=line.startswith(ERROR) or (as_json and not line.startswith("{")))
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
+        click.echo(f"job {job} goes on; {ways[0]} follows it again, {ways[1]} ends it", err=True)
+        return INTERRUPTED
+    finally:
+        if view is not None:
+            view.close()
+    info = jobs.info(job)
+    status, problem = exit_status(info), trouble(info)
+    if as_json:
+        print_json({"kind": "job_ended", "job": job, "status": info.status, "exit_status": status})
+    if problem is not None:
+        begun = info.node is not None
+        more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
+        click.echo(f"{'' if status == INTERRUPTED else ERROR}{problem}{more}", err=True)
+    return status
+
+
+def own_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a log, without those that Ray writes before the job begins."""
+    begun, rest = False, ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        for line in lines:
+            if begun:
+                yield line
+            begun = begun or line.startswith(BEGUN)
+    if rest and begun:
+        yield rest
+
+
+class Elsewhere:
+    """The live view of a sweep that runs on other machines, from the moment on that it is seen to run, which may
+    never come: not every folder of a cluster can be read from here."""
+
+    def __init__(self, folder: Place) -> None:
+        self._folder = folder
+        self._over = threading.Event()
+        self._view: LiveView | None = None
+        self._thread = threading.Thread(target=self._watch, name="caviar-display", daemon=True)
+        self._thread.start()
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is on the screen."""
+        return self._view is not None
+
+    def close(self) -> None:
+        """Leave the last picture."""
+        self._over.set()
+        self._thread.join()
+        if self._view is not None:
+            self._view.close()
+
+    def _watch(self) -> None:
+        from caviar.cli.live import LiveView
+
+        follower: Follower | None = None
+        pause_s = LOOK_S
+        last = False
+        while not last:
+            last = self._over.wait(pause_s)
+            began_s = time.thread_time()
+            try:
+                follower = follower or Follower(self._folder)
+                moment = follower.try_look()
+            except FolderError:
+                continue  # not there yet, or not from here
+            except (CaviarError, OSError):
+                return
+            if moment is not None and self._view is None and moment.state == "running":
+                self._view = LiveView()
+            if moment is not None and self._view is not None:
+                self._view.show(moment)
+                pause_s = max(self._view.interval_s, (time.thread_time() - began_s) / SHARE_OF_A_CORE)

@@ -1,0 +1,85 @@
+"""What .gitignore and .rayignore say of a file, as git reads them: those of a folder count below it, the innermost
+that has a rule for a name decides, and in it the last such rule."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caviar.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+GITIGNORE, RAYIGNORE = ".gitignore", ".rayignore"
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreFiles:
+    """Those that count in a folder, the outermost first."""
+
+    found: tuple[tuple[str, str, GitIgnoreSpec], ...] = ()
+    """Of each its name, the way from its folder to this one, and what it says."""
+
+    @classmethod
+    def above(cls, folder: Path) -> IgnoreFiles:
+        """Those of the folders above, up to the root of the git repository that ``folder`` lies in."""
+        folder = folder.resolve()
+        root = repository(folder)
+        rules = cls()
+        if root is None or root == folder:
+            return rules
+        for outer in reversed([one for one in folder.parents if one.is_relative_to(root)]):
+            rules = rules.at(outer).below(folder.relative_to(outer).parts[0])
+        return rules
+
+    def at(self, folder: Path) -> IgnoreFiles:
+        """With those that lie in the folder itself."""
+        own = [(name, "", spec) for name in (GITIGNORE, RAYIGNORE) if (spec := _spec(folder / name)) is not None]
+        return IgnoreFiles((*self.found, *own)) if own else self
+
+    def below(self, name: str) -> IgnoreFiles:
+        """The same, seen from a folder in this one."""
+        return IgnoreFiles(tuple((file, f"{way}{name}/", spec) for file, way, spec in self.found))
+
+    def ignore(self, name: str, *, by: str) -> bool:
+        """Whether files called ``by`` ignore what has this name in the folder; a folder's ends with a slash."""
+        for file, way, spec in reversed(self.found):
+            if file == by and (said := spec.check_file(f"{way}{name}").include) is not None:
+                return said
+        return False
+
+
+def repository(folder: Path) -> Path | None:
+    """The root of the git repository that a folder lies in."""
+    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+
+
+def tracked(folder: Path) -> frozenset[str]:
+    """The files below a folder that its git repository knows, by their names below it; none where there is no
+    repository, or no git."""
+    if repository(folder.resolve()) is None:
+        return frozenset()
+    command = ["git", "-C", str(folder), "ls-files", "-z"]
+    try:
+        told = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return frozenset()
+    return frozenset(told.decode("utf-8", "surrogateescape").split("\0")) - {""}
+
+
+def _spec(file: Path) -> GitIgnoreSpec | None:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        return GitIgnoreSpec.from_lines(text.splitlines())
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}") from error
