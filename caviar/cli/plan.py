@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FIRST = 9
 """So wide is the column of the names."""
 
+BRIEFEST_S = 1e-3
+"""What takes less beside steps is not worth a word."""
+
 MANY_RUNGS = 12
 """Of more, those in the middle are left out."""
 
@@ -169,8 +172,10 @@ def _timings(timings: Timings) -> Iterator[tuple[str, str]]:
     span = "" if one else f", from {_brief(timings.fastest_s)} to {_brief(timings.slowest_s)}"
     middle = _brief(timings.median_s) if one else f"{_brief(timings.median_s)} in the middle"
     yield "a step", f"{middle}{span}: {_trials(timings.trials)}, {timings.source}"
-    beside = f"beside its steps a trial takes {_brief(timings.start_s)}"
-    yield "", beside + (f", and a worker {_brief(timings.setup_s)} to set up" if timings.setup_s else "")
+    beside = [("a trial", timings.start_s, ""), ("a worker", timings.setup_s, " to set up")]
+    said = [f"{who} {_brief(seconds)}{what}" for who, seconds, what in beside if seconds >= BRIEFEST_S]
+    if said:
+        yield "", f"beside steps it takes {' and '.join(said)}"
 
 
 def _brief(seconds: float) -> str:

@@ -281,18 +281,20 @@ def _limit(subject: Subject, timings: Timings | None, *, begin: int, notes: list
         if early:
             notes.append(
                 f"{len(early)} of the {timings.trials if timings else 0} trials that were timed ended by "
-                f"themselves before max_step, at step {begin + min(early)} to {begin + max(early)}"
+                f"themselves before max_step, at {_span(begin, early)}"
             )
         return subject.plan.max_step
     if timings is None or len(lengths) < timings.trials:
         notes.append("max_step=None: how far trials train is up to the training function, and not known")
         return None
     limit = begin + max(1, round(sum(lengths) / len(lengths)))
-    notes.append(
-        f"max_step=None: the trials that were timed ended by themselves, at step {begin + min(lengths)} to "
-        f"{begin + max(lengths)}"
-    )
+    notes.append(f"max_step=None: the trials that were timed ended by themselves, at {_span(begin, lengths)}")
     return limit
+
+
+def _span(begin: int, lengths: Sequence[int]) -> str:
+    least, most = begin + min(lengths), begin + max(lengths)
+    return f"step {least}" if least == most else f"step {least} to {most}"
 
 
 def checked(measure_s: float, workers: int | None) -> None:

@@ -110,7 +110,7 @@ def test_without_a_max_step_by_where_they_ended():
 
     found = sweep(short, max_step=None, trials=6).forecast(measure_s=20.0)
     assert (found.max_step, found.limit, found.steps.about) == (None, 5, 30)
-    assert any("ended by themselves, at step 5 to 5" in note for note in found.notes)
+    assert any("ended by themselves, at step 5" in note for note in found.notes)
 
 
 def test_a_fork_is_measured_from_its_checkpoint(tmp_path):
