@@ -54,7 +54,7 @@ from caviar.panda.asking import ask
 from caviar.store.reader import Reader
 
 SIMULATED = (10, 100, 300, 1_000)
-REAL = (4, 16)
+REAL = (8, 32)
 STEP_S = 1.0
 MAX_STEP = 100
 ASHA = caviar.Asha(grace_steps=4, reduction_factor=3)
@@ -117,14 +117,16 @@ def _in_process(kind: str, count: int, *, path: Path, window_s: float) -> dict[s
     return found
 
 
-def measure(kind: str, count: int, *, path: Path, window_s: float, warm_s: float = 6.0) -> dict[str, Any]:
+def measure(
+    kind: str, count: int, *, path: Path, window_s: float, warm_s: float = 6.0, step_s: float = STEP_S
+) -> dict[str, Any]:
     """Run a sweep on so many workers until a window of time is over. Ray is up, and left up."""
     executor = Watched(count)
-    with tempfile.TemporaryDirectory() as notes, played(kind, count) as crowds:
+    with tempfile.TemporaryDirectory() as notes, played(kind, count, step_s) as crowds:
         watching = threading.Thread(target=executor.watch, args=(path, warm_s, window_s), daemon=True)
         watching.start()
         sweep = caviar.Sweep(
-            training(notes),
+            training(notes, step_s),
             SPACE,
             metric="loss",
             trials=10_000_000,
@@ -205,7 +207,7 @@ def mark() -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def played(kind: str, count: int) -> Iterator[list[Any]]:
+def played(kind: str, count: int, step_s: float) -> Iterator[list[Any]]:
     """Have workers played by crowds, where they are to be simulated."""
     if kind == "real":
         yield []
@@ -215,7 +217,7 @@ def played(kind: str, count: int) -> Iterator[list[Any]]:
     actor = ray.remote(crowd.Crowd).options(
         num_cpus=0, enable_task_events=False, max_concurrency=4 * WORKERS_A_CROWD
     )
-    crowds = [actor.remote(STEP_S) for _ in range(math.ceil(count / WORKERS_A_CROWD))]
+    crowds = [actor.remote(step_s) for _ in range(math.ceil(count / WORKERS_A_CROWD))]
     try:
         ray.get([one.noted.remote() for one in crowds])
         with patch.object(driver, "Hiring", crowd.hiring_from(crowds)):
@@ -233,7 +235,7 @@ def of_crowds(crowds: Sequence[Any]) -> dict[str, Any]:
     return {key: [item for one in found for item in one[key]] for key in ("answers", "launches", "idle")}
 
 
-def training(notes: str) -> Any:
+def training(notes: str, step_s: float) -> Any:
     """A training function that sleeps; how long it waits at rungs, and between trials, it writes into a file."""
     last: list[float] = []
 
@@ -249,7 +251,7 @@ def training(notes: str) -> Any:
                 note("idle", last.pop(), time.time())
             try:
                 for step in trial.steps():
-                    time.sleep(STEP_S * uneven.uniform(0.5, 1.5))
+                    time.sleep(step_s * uneven.uniform(0.5, 1.5))
                     asked_s = time.time()
                     try:
                         trial.report(loss=loss + 1 / step, accuracy=1 - loss)

@@ -14,11 +14,11 @@ import click
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.follow import SHARE_OF_A_CORE, Follower
 from caviar.cli.table import print_json
-from caviar.errors import CaviarError, FolderError
+from caviar.errors import CaviarError, ClusterError, FolderError
 
 if TYPE_CHECKING:
     from caviar.cli.live import LiveView
-    from caviar.jobs.client import Jobs
+    from caviar.jobs.client import JobInfo, Jobs
     from caviar.store.place import Place
 
 BEGUN = "Running entrypoint for job "
@@ -29,6 +29,9 @@ ERROR = "caviar: error: "
 LOOK_S = 2.0
 """How often it is looked whether the sweep can be seen from here."""
 
+BEGIN_S, LONG_S = 0.2, 5.0
+"""How often it is looked whether a job has begun, and when that takes long."""
+
 _PROGRESS = re.compile(r"\[[\d.,]+ (s|min|h|d)\b[^\]]*\] ")
 """How a line begins that tells how a sweep stands."""
 
@@ -38,15 +41,18 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     from caviar.jobs.outcome import exit_status, trouble
 
     view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
+    ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
     try:
+        _await_begin(jobs, job)
         for line in own_lines(jobs.follow(job)):
             if view is None or not view.shown or not _PROGRESS.match(line):
                 click.echo(line, err=line.startswith(ERROR) or (as_json and not line.startswith("{")))
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
-        click.echo(f"job {job} goes on; {ways[0]} follows it again, {ways[1]} ends it", err=True)
+        click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
         return INTERRUPTED
+    except ClusterError as error:
+        raise ClusterError(f"{error}; job {job} may go on all the same, as {ways[0]} will show") from error
     finally:
         if view is not None:
             view.close()
@@ -59,6 +65,23 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
         more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
         click.echo(f"{'' if status == INTERRUPTED else ERROR}{problem}{more}", err=True)
     return status
+
+
+def _await_begin(jobs: Jobs, job: str) -> None:
+    """Wait until a job has begun, or ended without that; say what it waits for where that takes long."""
+    began_s, told = time.monotonic(), False
+    while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
+        if not told and time.monotonic() - began_s > LONG_S:
+            click.echo(f"job {job} is {info.status}: {info.message}", err=True)
+            told = True
+        time.sleep(BEGIN_S)
+
+
+def _info(jobs: Jobs, job: str) -> JobInfo | None:
+    try:
+        return jobs.info(job)
+    except ClusterError:
+        return None  # who follows its log has more patience
 
 
 def own_lines(pieces: Iterable[str]) -> Iterator[str]:

@@ -39,12 +39,7 @@ SECRET = "variables"
 @click.option(
     "--working-dir", metavar="DIR", help="The folder that is sent.  [default: the current one, if FILE is in it]"
 )
-@click.option(
-    "--requirements",
-    metavar="FILE",
-    help="Packages to install.  [default: requirements.txt in the working directory]",
-)
-@click.option("--no-requirements", is_flag=True, help="Install none.")
+@click.option("--requirements", metavar="FILE", help="Packages that are to be installed there, as pip has them.")
 @click.option(
     "--env", SECRET, metavar="NAME[=VALUE]", multiple=True, help="An environment variable; may be repeated."
 )
@@ -59,7 +54,6 @@ def submit(
     out: str,
     working_dir: str | None,
     requirements: str | None,
-    no_requirements: bool,
     variables: Sequence[str],
     runtime_env: str | None,
     job_id: str | None,
@@ -90,8 +84,7 @@ def submit(
         options=_as_words(options, as_json=as_json),
         environment=_environment(
             sent,
-            requirements,
-            install=not no_requirements,
+            requirements=requirements,
             variables=variables,
             runtime_env=runtime_env,
             tell=tell,
@@ -159,9 +152,8 @@ def _again(address: str) -> str:
 
 def _environment(
     sent: WorkingDir,
-    requirements: str | None,
     *,
-    install: bool,
+    requirements: str | None,
     variables: Sequence[str],
     runtime_env: str | None,
     tell: Tell,
@@ -171,18 +163,12 @@ def _environment(
 
     made = {} if runtime_env is None else environment.from_file(Path(runtime_env))
     made["env_vars"] = {**made.get("env_vars", {}), **environment.variables(variables)}
-    installs = environment.installer(made)
-    if requirements is not None and not install:
-        raise UsageError("--requirements and --no-requirements: only one of them can be meant")
-    if requirements is not None and installs is not None:
-        raise UsageError(f"--requirements {requirements}: {runtime_env} has packages too, under {installs!r}")
-    by_itself = environment.REQUIREMENTS in sent.sizes_bytes and installs is None and install
-    if requirements is None and not by_itself:
+    if requirements is None:
+        if environment.REQUIREMENTS in sent.sizes_bytes and environment.installer(made) is None:
+            tell(f"requirements: {environment.REQUIREMENTS} is not installed there, unless with --requirements")
         return made
-    file = sent.root / environment.REQUIREMENTS if requirements is None else Path(requirements)
-    packages = environment.requirements(file)
-    tell(
-        f"requirements: {file}: {len(packages)} to install"
-        + (" (--no-requirements: none)" if requirements is None else "")
-    )
+    if (installs := environment.installer(made)) is not None:
+        raise UsageError(f"--requirements {requirements}: {runtime_env} has packages too, under {installs!r}")
+    packages = environment.requirements(Path(requirements))
+    tell(f"requirements: {len(packages)} from {requirements}; installing them can take the cluster minutes")
     return {**made, "pip": packages} if packages else made

@@ -13,13 +13,16 @@ from caviar.errors import UsageError
 from caviar.store.place import Place, Url
 
 REQUIREMENTS = "requirements.txt"
-"""Installed where it lies in the working directory, and nothing else is said."""
+"""Where people write down what they need."""
 
 INSTALLERS = ("pip", "uv", "conda")
 """Ray's ways to install packages; a job has one of them."""
 
-CREDENTIALS = {"s3": "AWS_", "gs": "GOOGLE_"}
-"""How variables begin by which an object store is reached. None of them is sent unless it is named."""
+CREDENTIALS = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"),
+    "gs": ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS"),
+}
+"""Variables by which an object store is reached. None of them is sent unless it is named."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NESTED = re.compile(r"(?:-r|--requirement)(?:\s+|=)(?P<file>.+)")
@@ -41,8 +44,8 @@ def variables(words: Sequence[str], here: Mapping[str, str] = os.environ) -> dic
 
 def without(place: Place, sent: Mapping[str, str], here: Mapping[str, str] = os.environ) -> list[str]:
     """The variables of this machine by which an object store is reached, as far as they are not sent."""
-    prefix = CREDENTIALS.get(str(place).partition("://")[0]) if isinstance(place, Url) else None
-    return [] if prefix is None else sorted(name for name in here if name.startswith(prefix) and name not in sent)
+    names = CREDENTIALS.get(str(place).partition("://")[0], ()) if isinstance(place, Url) else ()
+    return [name for name in names if name in here and name not in sent]
 
 
 def requirements(file: Path) -> list[str]:
@@ -50,7 +53,7 @@ def requirements(file: Path) -> list[str]:
 
     `UsageError` where it cannot be read, or names a file or folder of this machine.
     """
-    return list(dict.fromkeys(_lines(file, within=())))
+    return list(dict.fromkeys(_lines(file, within=(file.resolve(),))))
 
 
 def _lines(file: Path, *, within: tuple[Path, ...]) -> Iterator[str]:
@@ -65,7 +68,7 @@ def _lines(file: Path, *, within: tuple[Path, ...]) -> Iterator[str]:
         wanted = re.sub(r"(^|\s)#.*", "", line).strip()
         nested = _NESTED.fullmatch(wanted)
         if nested is not None and "://" not in nested["file"]:
-            inner = file.parent / nested["file"]
+            inner = (file.parent / nested["file"]).resolve()
             if inner not in within:
                 yield from _lines(inner, within=(*within, inner))
         elif _LOCAL.fullmatch(wanted):

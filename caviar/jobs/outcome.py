@@ -12,7 +12,7 @@ FAILED, INTERRUPTED = 1, 130
 NO_COMMAND = 127
 """What a shell says of a command that it does not find."""
 
-_PIP = re.compile(r"^ERROR: (.*)$", re.MULTILINE)
+_PIP = re.compile(r"^\s*ERROR: (.*)$", re.MULTILINE)
 _LONGEST = 300
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.nodes import Nodes
-from tests.cluster.sweeps import PLAIN, Make, Sweep
+from tests.cluster.sweeps import GPU, PLAIN, Make, Sweep
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,8 @@ def cluster() -> Iterator[Nodes]:
 
 @pytest.fixture
 def nodes(cluster: Nodes) -> Nodes:
-    cluster.have(PLAIN, PLAIN)
+    """Three nodes: the head, another one, and one with a GPU."""
+    cluster.have(PLAIN, GPU)
     return cluster
 
 

@@ -16,9 +16,9 @@ import caviar
 from tests.cluster.nodes import DEADLINE_S, MARK, NUMBER, Nodes, marked, send, until
 
 PLAIN: dict[str, Any] = {"cpus": 3, "resources": {"place": 1}}
-"""What nodes have, the head too: room for three trials, or for one that wants a place."""
+"""A node, and the head too: room for three trials, or for one that wants a place."""
 
-GPU: dict[str, Any] = {"cpus": 2, "gpus": 1, "labels": {"zone": "b"}}
+GPU: dict[str, Any] = {"cpus": 3, "gpus": 1, "labels": {"zone": "b"}}
 """A node that says it has a GPU."""
 
 STEPS = 6
@@ -100,14 +100,14 @@ class Sweep:
 
     def events(self, kind: str) -> pd.DataFrame:
         """The committed events of a kind."""
-        if not (self.path / "sweep.json").exists():
+        if not self._begun():
             return pd.DataFrame()
         events = caviar.load(self.path).events()
         return events[events.kind == kind]
 
     def curves(self) -> pd.DataFrame:
         """What has been committed of all attempts' reports."""
-        return caviar.load(self.path).curves(attempts="all")
+        return caviar.load(self.path).curves(attempts="all") if self._begun() else pd.DataFrame()
 
     def at_the_gate(self, count: int) -> list[int]:
         """Wait until so many trials are at the gate, each with a checkpoint; the nodes that they are on."""
@@ -135,6 +135,9 @@ class Sweep:
         )
         assert len(self.events("attempt_failed")) == 0
         return result
+
+    def _begun(self) -> bool:
+        return (self.path / "sweep.json").exists()
 
     def told(self) -> str:
         """What its commands have said."""

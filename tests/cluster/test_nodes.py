@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import caviar
-from tests.cluster.nodes import Nodes, until
+from tests.cluster.nodes import Node, Nodes, until
 from tests.cluster.sweeps import GATE_STEP, GPU, PLAIN, Make, Sweep, outcome
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -18,10 +18,9 @@ JOIN_S = 30
 """A node that joins is at work after far less: this is a machine that has other things to do."""
 
 
-@pytest.fixture
-def gpu_node(cluster: Nodes) -> int:
-    cluster.have(PLAIN, GPU)
-    return next(node.number for node in cluster.nodes if "--num-gpus=1" in node.amounts)
+def gpu_node(nodes: Nodes) -> Node:
+    (found,) = (node for node in nodes.nodes if "--num-gpus=1" in node.amounts)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -37,41 +36,42 @@ def alone(cluster: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         sweep.end()
 
 
-def test_labels_say_which_node(gpu_node: int, alone: caviar.Result) -> None:
-    assert set(alone.curves().node) == {gpu_node}
+def test_labels_say_which_node(nodes: Nodes, alone: caviar.Result) -> None:
+    assert set(alone.curves().node) == {gpu_node(nodes).number}
 
 
-def test_one_sweep_has_cpus_of_one_node_and_a_gpu_of_another(gpu_node: int, cluster: Nodes, make: Make) -> None:
+def test_one_sweep_has_cpus_of_one_node_and_a_gpu_of_another(nodes: Nodes, make: Make) -> None:
+    there = gpu_node(nodes).number
     sweep = make(resources="Resources(gpus=1, otherwise=caviar.Resources(custom={'place': 1}))")
     driver = sweep.run("--workers", "2")
-    assert gpu_node in sweep.at_the_gate(2)
+    assert there in sweep.at_the_gate(2)
     sweep.gate.touch()
     driver.ends()
     curves = sweep.ended_well().curves()
-    assert set(curves[curves.node == gpu_node].gpu) == {0}
-    assert set(curves[curves.node != gpu_node].gpu) == {-1}, "it has none, and sees none"
+    assert set(curves[curves.node == there].gpu) == {0}
+    assert set(curves[curves.node != there].gpu) == {-1}, "it has none, and sees none"
 
 
 def test_three_nodes_come_to_what_one_comes_to(nodes: Nodes, make: Make, alone: caviar.Result) -> None:
     sweep = make()
-    driver = sweep.run("--workers", "3")
+    client = sweep.submit("--workers", "3")
     assert sweep.at_the_gate(3) == [node.number for node in nodes.nodes], "each node has room for all three"
     sweep.gate.touch()
-    driver.ends()
+    client.ends()
     pd.testing.assert_frame_equal(outcome(sweep.ended_well()), outcome(alone))
     until(lambda: not nodes.workers(), what=nodes.workers)
 
 
 def test_with_a_node_lost_half_way_it_comes_to_the_same(nodes: Nodes, make: Make, alone: caviar.Result) -> None:
     sweep = make()
-    driver = sweep.run("--workers", "3")
+    client = sweep.submit("--workers", "3")
     sweep.at_the_gate(3)
-    node = nodes.nodes[-1]
+    node = gpu_node(nodes)
     (trial,) = [trial for trial, number in sweep.here().items() if number == node.number]
     nodes.kill(node)
     until(lambda: len(sweep.events("attempt_lost")), what=sweep.told)
     sweep.gate.touch()
-    driver.ends()
+    client.ends()
     result = sweep.ended_well()
     pd.testing.assert_frame_equal(outcome(result), outcome(alone))
     assert list(sweep.events("attempt_lost").trial) == [trial]
