@@ -145,9 +145,9 @@ class Node:
         """Its command lines by pid: Ray's own, workers, and what those have started."""
         return marked(self.mark)
 
-    def named(self, title: str) -> list[int]:
-        """Its processes whose command line begins so: `ray::WorkerActor`, say."""
-        return [pid for pid, line in self.processes().items() if line.startswith(title)]
+    def named(self, titles: str | tuple[str, ...]) -> list[int]:
+        """Its processes whose command line begins with one of these."""
+        return [pid for pid, line in self.processes().items() if line.startswith(titles)]
 
     def end(self) -> None:
         """End all its processes at once, as a machine does that loses its power."""
@@ -266,7 +266,8 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """The processes of Ray's in which somebody's workers are."""
-        return [pid for node in self.nodes for pid in node.named("ray::WorkerActor")]
+        titles = ("ray::WorkerActor", "ray::caviar:")
+        return [pid for node in self.nodes for pid in node.named(titles)]
 
     def end(self) -> None:
         """End every process of every node."""
