@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from caviar.execution.worker import TITLES
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 100
 HOST = "127.0.0.2"
@@ -132,9 +134,9 @@ class Node:
         """Its command lines by pid: Ray's own, workers, and what those have started."""
         return marked(self.mark)
 
-    def named(self, title: str) -> list[int]:
-        """Its processes whose command line begins so: `ray::WorkerActor`, say."""
-        return [pid for pid, line in self.processes().items() if line.startswith(title)]
+    def named(self, *titles: str) -> list[int]:
+        """Its processes whose command line begins so."""
+        return [pid for pid, line in self.processes().items() if line.startswith(titles)]
 
     def end(self) -> None:
         """End all its processes at once, as a machine does that loses its power."""
@@ -249,7 +251,7 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """The processes of Ray's in which somebody's workers are."""
-        return [pid for node in self.nodes for pid in node.named("ray::WorkerActor")]
+        return [pid for node in self.nodes for pid in node.named(*TITLES)]
 
     def end(self) -> None:
         """End every process of every node."""
