@@ -15,7 +15,7 @@ from caviar.errors import ExecutionError, UsageError
 from caviar.execution import cluster
 from caviar.execution.contract import Job
 from caviar.execution.nodes import needs
-from caviar.execution.resources import Resources
+from caviar.execution.resources import KIND, Resources
 from caviar.execution.tracebacks import one_line
 from caviar.execution.worker import Worker, WorkerActor
 
@@ -73,7 +73,8 @@ class Hiring:
 
     def hire(self, kind: int = 0, *, failed_starts: int = 0) -> Worker:
         """A new worker, which begins when the cluster has room for it. `UsageError`: Ray refuses its options."""
-        name = f"worker-{self._births}"
+        # the record has nothing else of what a worker holds, and so costs
+        name = f"worker-{self._births}{KIND}{kind}" if kind else f"worker-{self._births}"
         self._births += 1
         try:
             actor_class = self._class.options(**self._options[kind])

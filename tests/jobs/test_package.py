@@ -193,14 +193,14 @@ def test_the_current_folder_is_sent_where_the_file_lies_in_it(tmp_path, monkeypa
     assert default_root(file) == tmp_path / "project/sub"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="would be sent as a whole, since train.py lies there"):
+    with pytest.raises(UsageError, match=r"would be sent as a whole, since train\.py lies there"):
         default_root(file)
 
 
 @pytest.mark.parametrize(("name", "why"), [("file", "is a file"), ("nowhere", "no such folder")])
 def test_what_is_no_folder_is_said(tmp_path, name, why):
     lay(tmp_path, "file")
-    with pytest.raises(UsageError, match=f"--working-dir .*{name}: {why}"):
+    with pytest.raises(UsageError, match=rf"--working-dir .*{name}: {why}"):
         survey(tmp_path / name)
 
 

@@ -12,7 +12,7 @@ from caviar.jobs.submission import Submission, at_work, destination, free_id
 from caviar.store.place import place
 
 
-def job(id: str = "digits-1", status: str = "running", **more: object) -> JobInfo:
+def job(name: str = "digits-1", status: str = "running", **more: object) -> JobInfo:
     facts: dict[str, object] = {
         "entrypoint": "",
         "metadata": {KIND: SWEEP, FOLDER: "s3://b/digits"},
@@ -22,7 +22,7 @@ def job(id: str = "digits-1", status: str = "running", **more: object) -> JobInf
         "exit_code": None,
         "node": "n",
     }
-    return JobInfo(id=id, status=status, **{**facts, **more})  # type: ignore[arg-type]
+    return JobInfo(id=name, status=status, **{**facts, **more})  # type: ignore[arg-type]
 
 
 def test_the_command_on_the_cluster_is_the_one_of_here():
@@ -69,7 +69,7 @@ def test_a_job_is_called_after_its_file_and_its_successor_after_it():
     with pytest.raises(UsageError, match="--job-id nightly-3: a job of this name is under way, at s3://b/digits"):
         free_id("nightly-3", ended, stem="x")
     for name in ("a/b", "", "-a", "a b", "x" * 101):
-        with pytest.raises(UsageError, match="--job-id .*: needs letters"):
+        with pytest.raises(UsageError, match=r"--job-id .*: needs letters"):
             free_id(name, [], stem="x")
 
 
