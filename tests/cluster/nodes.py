@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from caviar.execution.worker import TITLES
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 100
 HOST = "127.0.0.2"
@@ -145,8 +147,8 @@ class Node:
         """Its command lines by pid: Ray's own, workers, and what those have started."""
         return marked(self.mark)
 
-    def named(self, titles: str | tuple[str, ...]) -> list[int]:
-        """Its processes whose command line begins with one of these."""
+    def named(self, *titles: str) -> list[int]:
+        """Its processes whose command line begins so."""
         return [pid for pid, line in self.processes().items() if line.startswith(titles)]
 
     def end(self) -> None:
@@ -266,8 +268,7 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """The processes of Ray's in which somebody's workers are."""
-        titles = ("ray::WorkerActor", "ray::caviar:")
-        return [pid for node in self.nodes for pid in node.named(titles)]
+        return [pid for node in self.nodes for pid in node.named(*TITLES)]
 
     def end(self) -> None:
         """End every process of every node."""
