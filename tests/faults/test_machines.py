@@ -215,7 +215,9 @@ class Driver:
     def workers_of(self, raylet: int) -> list[int]:
         """Its workers' actors on a node."""
         ours = marked(self.mark)
-        return [pid for pid in family(raylet) if ours.get(pid, "").startswith(("ray::WorkerActor", "ray::caviar:"))]
+        return [
+            pid for pid in family(raylet) if ours.get(pid, "").startswith(("ray::WorkerActor", "ray::caviar:"))
+        ]
 
     def ends_well(self) -> caviar.Result:
         """Open the gate; the sweep ends with all its trials, nobody charged, and leaves no process behind."""
