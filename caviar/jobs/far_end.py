@@ -1,4 +1,4 @@
-"""What a query runs on the cluster: ``python -m caviar.jobs.far_end``, which finds the Python that has what caviar needs.
+"""What a query runs on the cluster, as ``python -m caviar.jobs.far_end``: it finds the Python that caviar needs.
 
 It needs nothing but Python's own library itself.
 """

@@ -126,7 +126,9 @@ def test_a_sweep_is_sent_and_followed_to_its_end(invoke, project, cluster, addre
         "lib/helpers.py": b"X = 1\n",
         ".gitignore": b"*.log\n",
     }
-    assert {"caviar/__init__.py", "caviar/jobs/entry.py", "caviar/cli/run.py"} <= set(cluster.files("py_modules"))
+    brought = set(cluster.files("py_modules"))
+    assert {"caviar/__init__.py", "caviar/jobs/entry.py", "caviar/analysis/report/page.html"} <= brought
+    assert not [name for name in brought if "__pycache__" in name]
     words = shlex.split(job["entrypoint"])
     assert words[-8:] == [
         "caviar.jobs.entry",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import shlex
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import caviar
 from caviar.errors import UsageError
 from caviar.jobs.client import FOLDER, KIND, SWEEP, JobInfo
 from caviar.jobs.outcome import exit_status, trouble
@@ -135,8 +137,8 @@ def test_packages_are_not_kept_on_this_machine(tmp_path: Path, monkeypatch):
 
     class Jobs:
         def submit(self, entrypoint, *, runtime_env, job_id, metadata):
-            seen.update(runtime_env, files=[Path(runtime_env["working_dir"]), Path(runtime_env["py_modules"][0])])
-            assert all(path.exists() for path in seen["files"])
+            seen.update(runtime_env)
+            assert zipfile.ZipFile(runtime_env["working_dir"]).namelist() == ["train.py"]
             seen["metadata"], seen["id"] = metadata, job_id
 
     wanted = submission.Submission(
@@ -148,7 +150,7 @@ def test_packages_are_not_kept_on_this_machine(tmp_path: Path, monkeypatch):
     wanted.send(Jobs(), "train-1", survey(tmp_path / "project"), command="caviar submit train.py")
     assert list((tmp_path / "tmp").iterdir()) == []
     assert seen["env_vars"] == {"A": "1", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
-    assert seen["py_modules"][1:] == ["lib"]
+    assert seen["py_modules"] == [str(Path(caviar.__file__).parent), "lib"]
     assert seen["pip"] == ["numpy"]
     assert seen["id"] == "train-1"
     assert seen["metadata"]["caviar_folder"] == "/shared/x"
