@@ -61,7 +61,7 @@ def install(folder: Path) -> None:
     for name in ("srun", "scontrol"):
         command = folder / name
         command.write_text(
-            f"#!/bin/sh\nPYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} exec {sys.executable} -m tests.clusters.fake_slurm {name} \"$@\"\n"
+            f'#!/bin/sh\nPYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} exec {sys.executable} -m tests.clusters.fake_slurm {name} "$@"\n'
         )
         command.chmod(0o755)
 

@@ -103,7 +103,9 @@ def simple_commands(command: str) -> Iterator[list[str]]:
                 if words:
                     yield words
                 words = []
-            elif words or not (re.fullmatch(r"\w+=.*", word) or word in {"{", "}", "export", "exec", "then", "do"}):
+            elif words or not (
+                re.fullmatch(r"\w+=.*", word) or word in {"{", "}", "export", "exec", "then", "do"}
+            ):
                 words.append(word)
 
 

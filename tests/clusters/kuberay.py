@@ -98,7 +98,10 @@ CLUSTER = record(
 )
 
 RULE = record(
-    "policy", "condition", policy=POLICY, condition=record(ttlSeconds=COUNT, jobStatus=TEXT, jobDeploymentStatus=TEXT)
+    "policy",
+    "condition",
+    policy=POLICY,
+    condition=record(ttlSeconds=COUNT, jobStatus=TEXT, jobDeploymentStatus=TEXT),
 )
 
 JOB = record(

@@ -40,7 +40,9 @@ def check(text: str) -> None:
     for name, service in services.items():
         sound(service["command"])
         environment = service["environment"]
-        if environment.get("RAY_AUTH_MODE") != "token" or not environment.get("RAY_AUTH_TOKEN", "").startswith("${RAY_AUTH_TOKEN:?"):
+        if environment.get("RAY_AUTH_MODE") != "token" or not environment.get("RAY_AUTH_TOKEN", "").startswith(
+            "${RAY_AUTH_TOKEN:?"
+        ):
             raise Wrong(f"{name}: no token, or one that everybody knows")
         for volume in service["volumes"]:
             source, target = volume.split(":")
@@ -108,7 +110,11 @@ BROKEN = [
     ("hostname: head", "hostname: haed", "worker"),
     ("127.0.0.1:8265:8265", "8265:8265", "open to the outside"),
     ("RAY_AUTH_MODE: token", "RAY_AUTH_MODE: disabled", "no token"),
-    ("${RAY_AUTH_TOKEN:?export RAY_AUTH_TOKEN first, as the header of this file says}", "secret", "everybody knows"),
+    (
+        "${RAY_AUTH_TOKEN:?export RAY_AUTH_TOKEN first, as the header of this file says}",
+        "secret",
+        "everybody knows",
+    ),
     ("- sweeps:/sweeps", "- sweep:/sweeps", "volume"),
     ("  sweeps:\n", "  other:\n", "volume"),
     ("condition: service_healthy", "condition: healthy", "depends_on"),
@@ -118,7 +124,11 @@ BROKEN = [
     ("ray health-check --address", "ray health --address", "no `ray health`"),
     ("FROM rayproject/ray:2.60.0-py311", "FROM rayproject/ray:2.55.0-py311", "image"),
     ("RUN install -d", "RUNS install -d", "no instruction"),
-    ('RUN pip install --no-cache-dir "caviar', 'RUN pip install --no-cache-dir "caviar" "', "bash|EOF|without caviar"),
+    (
+        'RUN pip install --no-cache-dir "caviar',
+        'RUN pip install --no-cache-dir "caviar" "',
+        "bash|EOF|without caviar",
+    ),
     ("interval: 5s", "intervals: 5s", "intervals|healthcheck"),
     ("init: true", "init: [true]", "init"),
     ("<<: *ray", "<<: *rays", "no YAML"),

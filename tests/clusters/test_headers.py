@@ -9,7 +9,15 @@ import pytest
 
 from tests.clusters.files import FILES, ROOT, Wrong, header, read, replace, sound
 
-EXPECTED = ("aws.yaml", "docker-compose.yaml", "gcp.yaml", "kuberay-rayjob.yaml", "laptop.md", "on-prem.yaml", "slurm.sbatch")
+EXPECTED = (
+    "aws.yaml",
+    "docker-compose.yaml",
+    "gcp.yaml",
+    "kuberay-rayjob.yaml",
+    "laptop.md",
+    "on-prem.yaml",
+    "slurm.sbatch",
+)
 WITH_HEADER = [name for name in EXPECTED if name != "laptop.md"]
 
 ASKED = {

@@ -30,7 +30,9 @@ def check(text: str) -> None:
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(RAY_JOB).iter_errors(job))
     if error is not None:
         raise Wrong(f"KubeRay: {error.json_path}: {error.message}")
-    valid({"apiVersion": "v1", "kind": "ConfigMap", "metadata": job["metadata"]})  # metadata is everywhere the same
+    valid(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": job["metadata"]}
+    )  # metadata is everywhere the same
     spec = job["spec"]
     cluster = spec["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
@@ -68,7 +70,11 @@ def pods(group: Mapping[str, Any], claim: str, text: str) -> None:
     valid({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "any"}, "template": template})
     pod = template["spec"]
     volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
-    claims = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes.values() if "persistentVolumeClaim" in volume}
+    claims = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in volumes.values()
+        if "persistentVolumeClaim" in volume
+    }
     maps = {volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume}
     if claims != {claim}:
         raise Wrong(f"volumes of {claims}, and the claim is {claim}")

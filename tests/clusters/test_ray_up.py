@@ -62,7 +62,12 @@ def starts(config: Mapping[str, Any]) -> None:
     for side, command in (("head", head), ("worker", worker)):
         if not re.search(r"(^|; )RAY_AUTH_MODE=token ray start ", command):
             raise Wrong(f"{side}: Ray starts without a token: {command!r}")
-    for needed in ("--head", "--port=6379", "--dashboard-host=127.0.0.1", "--autoscaling-config=~/ray_bootstrap_config.yaml"):
+    for needed in (
+        "--head",
+        "--port=6379",
+        "--dashboard-host=127.0.0.1",
+        "--autoscaling-config=~/ray_bootstrap_config.yaml",
+    ):
         if needed not in head.split():
             raise Wrong(f"head: no {needed}")
     if "--address=$RAY_HEAD_IP:6379" not in worker.split():
@@ -74,7 +79,9 @@ def starts(config: Mapping[str, Any]) -> None:
     installed = " ".join(config.get("setup_commands", []))
     if "caviar-sweep[cluster,s3]" not in installed:
         raise Wrong("caviar is not installed")
-    if "docker" in config and not re.fullmatch(r"rayproject/ray:\d+\.\d+\.\d+-py31[123](-gpu)?", config["docker"]["image"]):
+    if "docker" in config and not re.fullmatch(
+        r"rayproject/ray:\d+\.\d+\.\d+-py31[123](-gpu)?", config["docker"]["image"]
+    ):
         raise Wrong(f"not an image of Ray with a version: {config['docker']['image']}")
     if "docker" not in config and "ray[default]==" not in installed:
         raise Wrong("Ray is not installed")

@@ -80,7 +80,10 @@ def commands(code: str) -> None:
         raise Wrong("it is not queued again when its time is up")
     if not re.search(r"RAY_AUTH_MODE=token RAY_AUTH_TOKEN$", code, re.MULTILINE):
         raise Wrong("Ray starts without a token")
-    if not any(words[0] == "srun" and "--kill-on-bad-exit=1" in words for words in simple_commands(joined.split("\n# Two", 1)[1])):
+    if not any(
+        words[0] == "srun" and "--kill-on-bad-exit=1" in words
+        for words in simple_commands(joined.split("\n# Two", 1)[1])
+    ):
         raise Wrong("a node that fails would be waited for")
 
 
@@ -156,13 +159,31 @@ RAY = 'printf "%s\\n" "$*" >>"$FOLDER/ray"; while [[ $1 != -- ]]; do shift; done
 
 
 def test_the_first_node_runs_the_sweep_and_leaves_nothing(tmp_path: Path) -> None:
-    job = Job(tmp_path, srun=SRUN, ray=RAY, caviar='printf "%s\\n" "$@"; env | grep -c "^RAY_AUTH_TOKEN=[0-9a-f]\\{64\\}$"')
+    job = Job(
+        tmp_path,
+        srun=SRUN,
+        ray=RAY,
+        caviar='printf "%s\\n" "$@"; env | grep -c "^RAY_AUTH_TOKEN=[0-9a-f]\\{64\\}$"',
+    )
     status, said = job.end("my file.py", "out folder", "--cpus", "2")
     assert status == 0, said
-    words = ["run", "my file.py", "--out", "out folder", "--resume", "--address", "192.0.2.1:6379", "--cpus", "2", "1"]
+    words = [
+        "run",
+        "my file.py",
+        "--out",
+        "out folder",
+        "--resume",
+        "--address",
+        "192.0.2.1:6379",
+        "--cpus",
+        "2",
+        "1",
+    ]
     assert said.splitlines() == words
-    assert (tmp_path / "ray").read_text().startswith(
-        "symmetric-run --address 192.0.2.1:6379 --min-nodes 1 --num-cpus 3 -- "
+    assert (
+        (tmp_path / "ray")
+        .read_text()
+        .startswith("symmetric-run --address 192.0.2.1:6379 --min-nodes 1 --num-cpus 3 -- ")
     )
     assert {path.name for path in tmp_path.iterdir()} == {"bin", NAME, "ray"}
 

@@ -72,12 +72,18 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     alone = [sys.executable, "-m", "caviar", "run", "swept.py", "--executor", "inline", "--out"]
     env = environment(machines)
     cut = subprocess.run(
-        [*alone, "out"], cwd=machines.folder, env=env | {"CUT": "{} {}".format(*CUT)}, capture_output=True, check=False
+        [*alone, "out"],
+        cwd=machines.folder,
+        env=env | {"CUT": "{} {}".format(*CUT)},
+        capture_output=True,
+        check=False,
     )
     assert cut.returncode == -signal.SIGKILL, cut.stderr.decode()
     whole = subprocess.Popen([*alone, "whole"], cwd=machines.folder, env=env, stdout=subprocess.DEVNULL)
 
-    status, said = machines.run(0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=110)
+    status, said = machines.run(
+        0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=110
+    )
 
     assert status == 0, said
     assert whole.wait() == 0
@@ -93,7 +99,7 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     assert f"Connecting to Ray cluster at {ADDRESSES[0]}:6379" in log.read_text()
     left = {path.name for path in machines.folder.iterdir()}
     assert left <= {"bin", "swept.py", "out", "whole", log.name, "__pycache__", ".ray", ".config"}
-    status, said = machines.run(0, ["sh", "-c", f"ps ax | grep -c [r]aylet; ls {machines.tmp}"], env=env, timeout_s=10)
+    status, said = machines.run(
+        0, ["sh", "-c", f"ps ax | grep -c [r]aylet; ls {machines.tmp}"], env=env, timeout_s=10
+    )
     assert said == "0\n"  # no Ray and nothing of it is left on the node
-
-
