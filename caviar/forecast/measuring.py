@@ -4,13 +4,13 @@ away. So what a plan says of time, it has seen."""
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from caviar.controller import Controller
 from caviar.errors import CaviarError
@@ -83,7 +83,7 @@ def measure(plan: Plan, make_job: Callable[[CheckpointFiles], Job], *, seconds: 
 
     They are trials that the sweep will have, with its `setup`, checkpoints and limits; nothing is left of them.
     """
-    with tempfile.TemporaryDirectory(prefix="caviar-plan-", ignore_cleanup_errors=True) as folder, _environment():
+    with TemporaryDirectory(prefix="caviar-plan-", ignore_cleanup_errors=True) as folder, _environment():
         place = SweepFolder(Path(folder))
         place.storage.make_folders(place.folders)
         files = CheckpointFiles(folder)

@@ -11,15 +11,15 @@ import numpy as np
 from caviar.schedulers.base import Judge, Verdict
 from caviar.schedulers.outlook import Cohort, Outlook, RungAhead
 
-ALIKE = (0.0, 0.5, 0.8, 0.95)
-"""How alike a trial's losses at two rungs are, as a correlation: from not at all to almost wholly. With curves
+ALIKE = (0.0, 0.5, 0.8, 0.95, 1.0)
+"""How alike a trial's losses at two rungs are, as a correlation: from not at all to wholly. With curves
 that tell the end early, trials that come late have passed more competition, and more of them go on. How it will be
 in a sweep nobody knows, so each of these is rehearsed as often."""
 
 LOOKS = 50_000
 """Judging so many losses takes less than a second."""
 
-TIMES = (4, 60)
+TIMES = (5, 60)
 """Rehearsals: at least and at most."""
 
 MOST_TRIALS = LOOKS // 10

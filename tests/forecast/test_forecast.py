@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -27,14 +28,18 @@ def sweep(function=train, **changes):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """Whatever is made is made in the test's folder, and gone after it."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+def _nothing_left(monkeypatch):
+    """What is made is gone after the test, and the environment is as it was."""
+    made = []
+
+    def folder(**how):
+        made.append(tempfile.TemporaryDirectory(**how))
+        return made[-1]
+
+    monkeypatch.setattr(measuring, "TemporaryDirectory", folder)
     before = dict(os.environ)
     yield
-    assert list(scratch.glob("caviar-plan-*")) == []
+    assert not any(Path(one.name).exists() for one in made)
     assert {name for name in os.environ.keys() ^ before.keys() if "THREADS" in name or "CAVIAR" in name} == set()
 
 
