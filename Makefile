@@ -26,6 +26,7 @@ bench: .venv/ready-bench  ## caviar beside Ray Tune and Optuna, and one run besi
 	$(BIN)/python benchmarks/bench_efficiency.py
 	$(BIN)/python benchmarks/bench_controller.py
 	$(BIN)/python benchmarks/bench_recovery.py
+	$(BIN)/python benchmarks/bench_workers.py
 	$(BIN)/python benchmarks/bench_panda_vs_caviar.py
 	$(BIN)/python benchmarks/bench_audit.py
 	$(BIN)/python benchmarks/bench_early_stopping.py

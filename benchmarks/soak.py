@@ -39,6 +39,7 @@ import numpy as np
 from machine import describe, print_table, save, scratch
 
 import caviar
+from caviar.execution.worker import TITLES
 from caviar.messages import DriverStarted, ProcessReplaced, Reports, TrialEnded
 from caviar.store.inbox import post
 from caviar.store.lease import process_start
@@ -206,7 +207,7 @@ class Memory:
         for pid, (command, parent) in commands.items():
             if "--as driver" in command:
                 kinds[pid] = "driver"
-            elif command.startswith("ray::WorkerActor"):
+            elif command.startswith(TITLES):
                 kinds[pid] = "worker"
             elif "forkserver" in command:
                 kinds[pid] = "training" if "forkserver" in commands.get(parent, ("", 0))[0] else "fork server"

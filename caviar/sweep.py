@@ -23,6 +23,7 @@ from caviar.execution.contract import Executor, Job
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
 from caviar.fingerprint import source_file, sources
+from caviar.forecast import MEASURE_S
 from caviar.forking import as_in, forked
 from caviar.keeping import POLICIES
 from caviar.launch import Commission, Continuation, go_on, start
@@ -44,6 +45,7 @@ from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
 
 if TYPE_CHECKING:
+    from caviar.forecast.forecast import Forecast
     from caviar.panda.live_run import LiveRun
     from caviar.panda.rule_hand import RuleHand
     from caviar.panda.schedule import RunSchedule
@@ -330,6 +332,45 @@ class Sweep:
         declaration = {**commission.declaration, "recheck": chosen.to_dict()}
         start(dataclasses.replace(commission, declaration=declaration))
         return load(commission.folder.path)
+
+    def forecast(
+        self,
+        *,
+        path: str | Path | None = None,
+        measure_s: float = MEASURE_S,
+        workers: int | None = None,
+        address: str | None = None,
+        autoscale: bool = False,
+        inline: bool = False,
+    ) -> Forecast:
+        """What this sweep will do: trials at each rung, steps, time and cost, as far as that is known before.
+
+        For the time of a step some of its trials are trained for a few steps, in a training process and a folder
+        of their own, for about ``measure_s`` seconds in all (0: not at all); unless ``path`` holds a sweep of the
+        same code, whose record has it. ``workers``: trials at once; None: as many as fit on this machine, or on
+        the Ray cluster at ``address``, which may grow where ``autoscale`` says so. ``inline``: with the `Inline`
+        executor. Nothing of it is left.
+
+        Raises `UsageError` for a sweep that could not begin, and `CaviarError` where all trials that were tried
+        failed.
+        """
+        from caviar.forecast.forecast import Subject, forecast
+
+        subject = Subject(
+            plan=self.plan(),
+            resources=self.resources,
+            declaration=self.declaration(""),
+            job=lambda files: self.job(name="plan", files=files),
+        )
+        return forecast(
+            subject,
+            path=path,
+            measure_s=measure_s,
+            workers=workers,
+            address=address,
+            autoscale=autoscale,
+            inline=inline,
+        )
 
     def _as_in(self, path: str | Path) -> Sweep:
         """This Sweep as it is declared in an existing folder, where that is a fork or a recheck."""

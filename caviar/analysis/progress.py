@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pyarrow as pa
 
+from caviar.analysis.cost import NOTHING, Cost, Spending
 from caviar.analysis.curve import Curve, TrialView, trial_view
 from caviar.analysis.notes import Note, notes
 from caviar.analysis.rates import Clock, Rate
@@ -75,18 +76,27 @@ class View:
     """Time in the hands of a driver, over all resumes."""
     left_s: float | None
     """An estimate of the time left; None while nothing says."""
+    budget_s: float | None = None
+    """The time that the sweep may take, over all resumes; None: as long as it needs."""
+    cost: Cost = NOTHING
     notes: Sequence[Note]
     """The last notable events, the oldest first."""
     ended: str | None
     """Why the sweep ended: ``done``, or what cut it short; None while it has not."""
 
+    @property
+    def budget_left_s(self) -> float | None:
+        """What is left of the time that the sweep may take."""
+        return None if self.budget_s is None else max(self.budget_s - self.elapsed_s, 0.0)
+
 
 class Progress:
     """Folds increments of the store into a `View`."""
 
-    def __init__(self, where: str = "events") -> None:
-        """``where``: the sweep folder, for errors."""
+    def __init__(self, where: str = "events", *, price_per_hour: float | None = None) -> None:
+        """``where``: the sweep folder, for errors. ``price_per_hour``: instead of what was declared."""
         self._where = where
+        self._price_per_hour = price_per_hour
         self._forget()
 
     def _forget(self) -> None:
@@ -104,24 +114,38 @@ class Progress:
         self._paused: set[int] = set()
         self._best: list[tuple[Curve, str]] = []  # the best that have ended, with their status
         self._clock = Clock()
+        self._spending: Spending | None = None
+        self._budget_s: float | None = None
         self._reports = Rate()
         self._trials = Rate()
         self._notes: deque[Note] = deque(maxlen=NOTABLE)
         self._reason: str | None = None
         self._gaps = False
 
-    def update(self, increment: Increment, declaration: Mapping[str, Any]) -> None:
-        """Take in what is new; ``declaration`` is what sweep.json says. What a reader calls fresh starts over."""
+    def update(
+        self,
+        increment: Increment,
+        declaration: Mapping[str, Any],
+        *,
+        written: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take in what is new; ``declaration`` is what sweep.json says, with what was changed since, and
+        ``written`` without (None: nothing was). What a reader calls fresh starts over."""
         if increment.fresh:
             self._forget()
         if self._wanted is None:
             self._wanted = int(declaration["trials"])
+        if self._spending is None:
+            resources = (written or declaration).get("resources")
+            self._spending = Spending(resources, price_per_hour=self._price_per_hour)
+        self._budget_s = declaration.get("time_budget_s")
         self._max_step = declaration.get("max_step")
         self._first_step = (declaration.get("origin") or {"step": 0})["step"]
         self._maximize = declaration["mode"] == "max"
         events = EventColumns(increment.events, self._where)
         reports = ReportColumns.of(increment.metrics, declaration["metric"])
         self._clock.add(events, reports.time_us)
+        self._spending.add(events, reports.time_us)
         self._reports.add(reports.time_us[reports.report_starts()])
         self._trials.add(events.time_us[events.rows("trial_ended")])
         self._gaps = self._gaps or events.gaps
@@ -237,6 +261,10 @@ class Progress:
         ]
         leaders = sorted(self._best + under_way, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
         views = [trial_view(curve, status) for curve, status in leaders]
+        elapsed_s, left_s = self._clock.elapsed_s(now_us), self._left_s(now_us, since_us)
+        if left_s is not None and self._budget_s is not None:
+            left_s = min(left_s, max(self._budget_s - elapsed_s, 0.0))
+        spending = self._spending or Spending(None)
         return View(
             wanted=max(self._wanted or 0, self._sampled),
             sampled=self._sampled,
@@ -247,8 +275,10 @@ class Progress:
             reports=self._reports.total,
             reports_per_s=self._reports.per_s(now_us, since_us),
             trials_per_s=self._trials.per_s(now_us, since_us),
-            elapsed_s=self._clock.elapsed_s(now_us),
-            left_s=self._left_s(now_us, since_us),
+            elapsed_s=elapsed_s,
+            left_s=left_s,
+            budget_s=self._budget_s,
+            cost=spending.cost(now_us, left_s if alive or self._reason is not None else None),
             notes=tuple(self._notes),
             ended=self._reason,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from caviar.analysis.branches import Branch, branches, rolled_back
+from caviar.analysis.cost import Cost
 from caviar.analysis.rates import Clock
 from caviar.analysis.reports import ReportColumns, best_of_each
 from caviar.analysis.savings import Savings, savings
@@ -59,6 +62,10 @@ class Contents:
     status: Status
     metrics: pa.Table
     events: pa.Table
+    written: Mapping[str, Any] | None = None
+    """What sweep.json says, without what was changed since; None: nothing was."""
+    seen_us: int | None = None
+    """When that was."""
 
 
 class Result:
@@ -373,6 +380,29 @@ class Result:
         limit = self.declaration.get("max_step")
         return audit(self._trials, decisions, ends, max_step=limit, before=before, by=by)
 
+    def cost(self, price_per_hour: float | None = None) -> Cost:
+        """For how long trials held a place, and what that costs: by ``Resources(price_per_hour=...)``, as it was
+        when each attempt began, or all of it by the price given here, in any currency.
+
+        Counted are attempts, from start to end, pauses included; in a sweep that runs up to the moment of this
+        picture, and where a driver was killed up to the last thing that it recorded. What is left out: workers
+        that wait or start, the driver, storage, traffic. Raises `UsageError` for a price that is not above 0.
+        """
+        from caviar.analysis.progress import Progress
+        from caviar.execution.resources import Resources
+        from caviar.store.reader import Increment
+
+        Resources(price_per_hour=price_per_hour)  # which checks it
+        contents, alive = self._contents, self.status == "running"
+        progress = Progress(str(self.path), price_per_hour=price_per_hour)
+        whole = Increment(contents.metrics, contents.events, fresh=True)
+        progress.update(whole, self.declaration, written=contents.written)
+        found = progress.view(contents.seen_us if alive else None, alive=alive).cost
+        priced, saved_s = found.hours - found.hours_without_price, self.audit().seconds_saved
+        if not found.spent or math.isnan(saved_s):
+            return found
+        return dataclasses.replace(found, saved=saved_s / 3600 * found.spent / priced)
+
     def elapsed_s(self) -> float:
         """The time that the sweep spent in the hands of a driver, over all resumes."""
         clock = Clock()
@@ -452,6 +482,7 @@ def load(path: str | Path) -> Result:
 
 def _read(path: Place) -> Contents:
     from caviar.store.declaration import check_complete
+    from caviar.store.lease import wall_clock_us
     from caviar.store.reader import Reader
 
     reader = Reader(path)
@@ -459,4 +490,4 @@ def _read(path: Place) -> Contents:
     # the state first: a sweep that ends in between reads as running, never as finished with trials under way
     status = reader.state()
     metrics, events = reader.read()
-    return Contents(reader.declaration, status, metrics, events)
+    return Contents(reader.declaration, status, metrics, events, reader.written, wall_clock_us())

@@ -5,6 +5,7 @@ app.py         the group of commands, errors and exit statuses
 load_file.py   FILE[:NAME] -> the Sweep that it defines
 run.py         run
 resume.py      resume, extend
+plan.py        run --plan
 conduct.py     what those have in common: executor, display, summary
 watch.py       status, watch
 tables.py      trials, best, curves
@@ -32,6 +33,7 @@ live_run.py    what to show of a live run on a terminal
 run_lines.py   the same as plain lines, and as JSON
 chart.py       a curve drawn with characters; canvas.py has the dots, ticks.py the axes
 table.py       a table on a terminal, in a pipe, as CSV, as JSON
+costs.py       cost and time budget in words
 figures.py     numbers, durations and sparklines as people read them
 ```
 """

@@ -8,13 +8,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from caviar.cli.app import INTERRUPTED
+from caviar.errors import ClusterError
 
 if TYPE_CHECKING:
     from caviar.jobs.query import Manner, Query
@@ -95,8 +96,11 @@ def _answered(query: Query) -> int:
             return _print(query)
     except KeyboardInterrupt:
         query.end()
-        # what it was doing may have an answer yet: a command that was withdrawn, say
-        return _print(query)
+        with suppress(
+            ClusterError
+        ):  # of what it was doing there may be an answer yet: a command that was withdrawn
+            return _print(query)
+        return INTERRUPTED
     except BaseException:
         query.end()
         raise

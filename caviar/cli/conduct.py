@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from caviar.cli import figures, logs
+from caviar.cli import costs, figures, logs
 from caviar.cli.app import DONE, INTERRUPTED
 from caviar.cli.table import print_json
 from caviar.errors import CaviarError, UsageError
@@ -163,6 +163,7 @@ def _summarize(result: Result, *, as_json: bool) -> None:
             f"early stopping saved {saved.fraction:.0%} of the steps: {saved.steps:,} trained instead of "
             f"{saved.steps_without:,}"
         )
+    _tell_cost(result)
     click.echo(f"everything is in {result.path}")
     if (again := result.declaration.get("recheck")) is not None:
         click.echo(f"what that means: caviar recheck {again['path']} --out {result.path}")
@@ -176,6 +177,7 @@ def _summarize_run(result: Result) -> None:
     run = LiveRun(result.path)
     click.echo(f"{run.status} at step {run.step:,}")
     _tell_best(result, lambda best: (f"{best.step:,}, trained with", run.params_at(best.step)))
+    _tell_cost(result)
     click.echo(f"everything is in {result.path}")
 
 
@@ -191,10 +193,20 @@ def _tell_best(result: Result, found: Callable[[Best], tuple[str, Params]]) -> N
     click.echo(f"  {figures.params(params)}")
 
 
+def _tell_cost(result: Result) -> None:
+    """Say what it cost, if a price is known."""
+    cost = result.cost()
+    told = costs.told(dataclasses.replace(cost, to_come=None))
+    if told is None:
+        return
+    saved = f"; early stopping saved about {figures.money(cost.saved)}" if cost.saved else ""
+    click.echo(f"cost {told}, for {figures.duration(cost.hours * 3600)} of training{saved}")
+
+
 def _as_dict(result: Result) -> dict[str, Any]:
     from caviar.panda.live_run import LiveRun
 
-    saved = result.savings()
+    saved, cost = result.savings(), result.cost()
     try:
         best = dataclasses.asdict(result.best)
         if result.declaration.get("panda") is not None:
@@ -210,6 +222,9 @@ def _as_dict(result: Result) -> dict[str, Any]:
         "best": best,
         "steps": saved.steps,
         "steps_without_stopping": saved.steps_without,
+        "hours": cost.hours,
+        "spent": cost.spent,
+        "saved": cost.saved,
     }
 
 

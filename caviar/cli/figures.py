@@ -32,6 +32,17 @@ def rate(per_s: float) -> str:
     return f"{per_s:.2g}" if per_s < 10 else f"{per_s:,.0f}"
 
 
+def money(amount: float) -> str:
+    """An amount in any currency: to the hundredth, whole from a thousand on; two digits where it is smaller."""
+    if not math.isfinite(amount):
+        return MISSING
+    if amount >= 999.995:
+        return f"{amount:,.0f}"
+    if amount == 0 or amount >= 0.095:
+        return f"{amount:.2f}"
+    return f"{amount:.2g}" if amount >= 1e-4 else "below 0.0001"
+
+
 def percent(share: float) -> str:
     """A share in percent: two digits, whole from 10% on."""
     return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.2g}%"

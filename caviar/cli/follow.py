@@ -84,7 +84,7 @@ class Follower:
         state = self._reader.state()
         increment, alive = self._reader.refresh(), state == "running"
         declaration = self._reader.declaration
-        self._progress.update(increment, declaration)
+        self._progress.update(increment, declaration, written=self._reader.written)
         view = self._progress.view(time.time_ns() // 1000 if alive else None, alive=alive)
         if self._run is None:
             return Moment(self._folder, declaration, state, view)

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,7 @@ from caviar.cli.table import print_json
 from caviar.errors import CaviarError, ClusterError, FolderError
 
 if TYPE_CHECKING:
-    from caviar.cli.live import LiveView
+    from caviar.cli.follow import Display
     from caviar.jobs.client import JobInfo, Jobs
     from caviar.store.place import Place
 
@@ -101,10 +101,12 @@ class Elsewhere:
     """The live view of a sweep that runs on other machines, from the moment on that it is seen to run, which may
     never come: not every folder of a cluster can be read from here."""
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: Place, display: Callable[[], Display] | None = None) -> None:
+        """``display``: makes what shows it; None: the live view."""
         self._folder = folder
+        self._display = display
         self._over = threading.Event()
-        self._view: LiveView | None = None
+        self._view: Display | None = None
         self._thread = threading.Thread(target=self._watch, name="caviar-display", daemon=True)
         self._thread.start()
 
@@ -123,6 +125,7 @@ class Elsewhere:
     def _watch(self) -> None:
         from caviar.cli.live import LiveView
 
+        display = self._display or LiveView
         follower: Follower | None = None
         pause_s = LOOK_S
         last = False
@@ -137,7 +140,7 @@ class Elsewhere:
             except (CaviarError, OSError):
                 return
             if moment is not None and self._view is None and moment.state == "running":
-                self._view = LiveView()
+                self._view = display()
             if moment is not None and self._view is not None:
                 self._view.show(moment)
                 pause_s = max(self._view.interval_s, (time.thread_time() - began_s) / SHARE_OF_A_CORE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caviar.cli import figures
+from caviar.cli import costs, figures
 from caviar.cli.follow import Display, Moment
 from caviar.cli.table import print_json
 
@@ -84,6 +84,8 @@ def line(moment: Moment) -> str:
             parts.append(f"about {figures.duration(view.left_s)} left")
     else:
         parts.append(moment.state)
+    if (cost := costs.told(view.cost)) is not None:
+        parts.append(f"cost {cost}")
     return f"[{figures.duration(view.elapsed_s)}] {'; '.join(parts)}"
 
 
@@ -108,6 +110,7 @@ def as_dict(moment: Moment) -> dict[str, Any]:
         "trials_per_s": view.trials_per_s,
         "elapsed_s": view.elapsed_s,
         "left_s": view.left_s,
+        **costs.as_dict(view),
     }
 
 

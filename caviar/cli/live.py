@@ -13,7 +13,7 @@ from rich.text import Text
 
 from caviar.analysis.curve import TrialView
 from caviar.analysis.progress import View
-from caviar.cli import figures
+from caviar.cli import costs, figures
 from caviar.cli.follow import Moment
 from caviar.cli.live_run import Picture
 
@@ -101,6 +101,8 @@ def _head(moment: Moment) -> list[RenderableType]:
         timing = f"{timing}   {speed}{left}"
     else:
         timing = f"{timing}   {moment.state}"
+    if (cost := costs.told(view.cost)) is not None:
+        timing = f"{timing}   cost {cost}"
     return [bar, states, Text(timing, style="dim", no_wrap=True, overflow="ellipsis")]
 
 

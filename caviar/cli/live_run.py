@@ -110,6 +110,8 @@ def _way(moment: Moment, run: LiveRunView, *, unicode: bool) -> Text:
             parts.append(f"{figures.rate(run.steps_per_s)} steps/s")
         if run.left_s is not None:
             parts.append(f"about {figures.duration(run.left_s)} left")
+    if moment.view.cost.spent is not None:
+        parts.append(f"cost {figures.money(moment.view.cost.spent)}")
     return text.append("  " + "   ".join(parts), "dim")
 
 

@@ -48,6 +48,13 @@ def change_options(command: AnyFunction) -> AnyFunction:
 @click.option(
     "--allow-change", is_flag=True, help="With --resume, also where space, metric, code, ... have changed."
 )
+@click.option("--plan", is_flag=True, help="Only say what would happen, how long it takes and what it costs.")
+@click.option(
+    "--measure-s",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="With --plan: see for S seconds how long steps take, by training some; 0: train nothing.  [default: 30]",
+)
 @conduct_options
 @debug_option
 def run(
@@ -57,6 +64,8 @@ def run(
     allow_change: bool,
     where: Where,
     as_json: bool,
+    plan: bool,
+    measure_s: float | None,
     **changes: Any,
 ) -> int:
     """Run the Sweep that FILE defines.
@@ -64,6 +73,10 @@ def run(
     NAME says which, where FILE defines several. With --resume the same command can be given again and again, until
     the sweep has ended.
     """
+    if measure_s is not None and not plan:
+        raise UsageError(f"--measure-s {measure_s:g}: goes with --plan")
+    if plan and resume:
+        raise UsageError("--plan: is of a sweep that is yet to begin; leave --resume out")
     if allow_change and not resume:
         raise UsageError("--allow-change: a new sweep has nothing that could have changed; it goes with --resume")
     chosen = where.executor()
@@ -76,6 +89,11 @@ def run(
 
     file, name = split_target(target)
     folder = SweepFolder(place(out) if out is not None else Path("runs") / file.stem)
+    if plan:
+        from caviar.cli.plan import show
+
+        sweep = changed(load_sweep(target), changes)
+        return show(sweep, file, folder.path, where=where, measure_s=measure_s, as_json=as_json)
     how: dict[str, Any] = {}
     if resume:
         how = {"resume": True, "allow_change": allow_change, "take_over": outlive(folder)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from caviar.analysis.acts import Act
 from caviar.analysis.live_run import LiveRunView
-from caviar.cli import figures
+from caviar.cli import costs, figures
 from caviar.cli.follow import Moment
 from caviar.cli.live_run import standing
 
@@ -95,6 +95,7 @@ def as_dict(moment: Moment, run: LiveRunView) -> dict[str, Any]:
         "steps_per_s": run.steps_per_s,
         "elapsed_s": moment.view.elapsed_s,
         "left_s": run.left_s,
+        **costs.as_dict(moment.view),
     }
 
 

@@ -112,8 +112,8 @@ def submit(
         print_json({"kind": "job", "job": job, "address": jobs.address, "folder": str(folder)})
     else:
         tell(f"job {job} {verb}; its sweep: {folder}")
-        tell(f"  how it goes: caviar logs {job} --follow --address {jobs.address}")
-        tell(f"  end it:      caviar cancel {job} --address {jobs.address}")
+        for what, verb in (("follow it:", "logs --follow"), ("look at it:", "watch"), ("end it:", "cancel")):
+            tell(f"  {what:<11} caviar {verb} {job} --address {jobs.address}")
     if detach:
         return DONE
     from caviar.cli.job_follow import follow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caviar.cli import figures, logs
+from caviar.cli import costs, figures, logs
 from caviar.cli.afar import address_option
 from caviar.cli.app import DONE, FAILED, debug_option, folder_argument
 from caviar.cli.table import Form, form_options, print_json
@@ -53,7 +53,7 @@ def status(folder: str, form: Form | None) -> None:
             ("", figures.params(best.params)),
         ]
     facts.append(("reports", f"{view.reports:,}"))
-    facts.append(("time", figures.duration(view.elapsed_s)))
+    facts.append(("time", f"{figures.duration(view.elapsed_s)}{costs.budget(view)}"))
     if moment.state == "running":
         left = "" if view.left_s is None else f", about {figures.duration(view.left_s)} left"
         facts.append(
@@ -62,6 +62,8 @@ def status(folder: str, form: Form | None) -> None:
                 f"{figures.rate(view.trials_per_s)} trials/s, {figures.rate(view.reports_per_s)} reports/s{left}",
             )
         )
+    if (cost := costs.told(view.cost)) is not None:
+        facts.append(("cost", f"{cost}, for {figures.duration(view.cost.hours * 3600)} of training"))
     for name, fact in facts:
         click.echo(f"  {name.ljust(8)} {fact}")
     for note in view.notes:

@@ -20,7 +20,7 @@ from caviar.messages import Event, Reports
 INTERVAL_S = 0.05
 """What is not urgent is fetched from a worker no more often than this; with many workers, less often."""
 
-CALLS_PER_S = 400
+CALLS_PER_S = 300
 """So many exchanges a second, of all workers, that only fetch what is not urgent. One costs the driver's process
 about 0.4 ms of processor time, most of it in Ray."""
 

@@ -15,7 +15,7 @@ from caviar.errors import ExecutionError, UsageError
 from caviar.execution import cluster
 from caviar.execution.contract import Job
 from caviar.execution.nodes import needs
-from caviar.execution.resources import Resources
+from caviar.execution.resources import KIND, Resources
 from caviar.execution.tracebacks import one_line
 from caviar.execution.worker import Worker, WorkerActor
 
@@ -68,12 +68,15 @@ class Hiring:
         self._births = 0
         self._vacancies: list[list[tuple[float, int]]] = [[] for _ in self._kinds]
         """Of each kind a heap of (when to fill it, failed starts there): places where a worker was lost."""
+        self._leaving: list[tuple[Worker, Future[Any]]] = []
+        """Workers that are not needed any more, and when they have closed."""
         self._nobody_since_s: float | None = 0.0
         self._anybody_yet = False
 
     def hire(self, kind: int = 0, *, failed_starts: int = 0) -> Worker:
         """A new worker, which begins when the cluster has room for it. `UsageError`: Ray refuses its options."""
-        name = f"worker-{self._births}"
+        # the record has nothing else of what a worker holds, and so costs
+        name = f"worker-{self._births}{KIND}{kind}" if kind else f"worker-{self._births}"
         self._births += 1
         try:
             actor_class = self._class.options(**self._options[kind])
@@ -97,10 +100,7 @@ class Hiring:
 
         `ExecutionError` when there is no hope.
         """
-        import ray
-
-        with suppress(Exception):
-            ray.kill(worker.actor)
+        _end(worker)
         failed = 0 if worker.ready else worker.failed_starts + 1
         if failed >= FAILED_STARTS and not anybody:
             raise ExecutionError(f"{failed} workers in a row could not begin, the last one with: {reason}")
@@ -109,20 +109,25 @@ class Hiring:
 
     def let_go(self, worker: Worker) -> None:
         """End a worker that is not needed any more, after what it is about."""
-        import ray
-
-        def end(closed: object = None) -> None:
-            with suppress(Exception):
-                ray.kill(worker.actor)
-
         if worker.ready:
-            worker.actor.close.remote().future().add_done_callback(end)
+            self._leaving.append((worker, worker.actor.close.remote().future()))
         else:
-            end()
+            _end(worker)
+
+    def _see_off(self) -> None:
+        """End those that have closed. It is not done as they close: that would be on a thread of Ray's, which
+        must not wait for Ray."""
+        leaving, self._leaving = self._leaving, []
+        for worker, closed in leaving:
+            if closed.done():
+                _end(worker)
+            else:
+                self._leaving.append((worker, closed))
 
     def fill(self, missing: Sequence[int], now_s: float) -> list[Worker]:
         """New workers, as many of each kind as are missing; but none for a place where no worker could begin, as
         long as its pause lasts."""
+        self._see_off()
         hired = []
         for kind, (count, vacancies) in enumerate(zip(missing, self._vacancies, strict=True)):
             due = []
@@ -144,6 +149,13 @@ class Hiring:
             what = "no worker is left, and none takes its place" if self._anybody_yet else "no worker has started"
             wanted = ", or for ".join(_in_words(kind) for kind in self._kinds)
             _log.warning("%s yet: each waits for %s to be free in the Ray cluster", what, wanted)
+
+
+def _end(worker: Worker) -> None:
+    import ray
+
+    with suppress(Exception):
+        ray.kill(worker.actor)
 
 
 def _in_words(kind: Resources) -> str:

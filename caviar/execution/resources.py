@@ -9,6 +9,9 @@ from typing import Any
 
 from caviar.errors import UsageError
 
+KIND = "-kind-"
+"""In the name of a worker, before the number of its kind in `Resources.kinds`; without it is the first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
@@ -29,6 +32,9 @@ class Resources:
     sweep before it trains, and PyTorch lets a trial have no more of the GPU than its share. None does neither.
     ``otherwise``: what a trial may have instead, where a cluster has no more room for this: ``Resources(gpus=1,
     otherwise=Resources(cpus=4))`` trains on every GPU, and on the cores that are left, too.
+
+    ``price_per_hour``: what such a worker costs an hour, in any currency; None: nobody knows. `Result.cost` and
+    ``caviar status`` count by it.
     """
 
     cpus: float = 1
@@ -42,6 +48,7 @@ class Resources:
     memory_growth_bytes: int | None = 2**30
     gpu_memory_bytes: int | None = None
     otherwise: Resources | None = None
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("cpus", "gpus"):
@@ -58,6 +65,9 @@ class Resources:
             seconds = getattr(self, name)
             if seconds is not None and not _is_amount(seconds):
                 raise UsageError(f"Resources({name}={seconds!r}): needs a positive number of seconds, or None")
+        price = self.price_per_hour
+        if price is not None and not _is_amount(price):
+            raise UsageError(f"Resources(price_per_hour={price!r}): needs a number above 0, or None")
         if not isinstance(self.custom, Mapping) or not all(map(_is_amount, self.custom.values())):
             raise UsageError(f"Resources(custom={self.custom!r}): needs a mapping from name to a positive number")
         if not isinstance(self.labels, Mapping) or not all(isinstance(one, str) for one in self.labels.values()):
@@ -90,7 +100,7 @@ class Resources:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for sweep.json."""
-        return {
+        data: dict[str, Any] = {
             "cpus": self.cpus,
             "gpus": self.gpus,
             "memory_bytes": self.memory_bytes,
@@ -103,6 +113,9 @@ class Resources:
             "gpu_memory_bytes": self.gpu_memory_bytes,
             "otherwise": None if self.otherwise is None else self.otherwise.to_dict(),
         }
+        if self.price_per_hour is not None:  # as before there was one: then nothing has changed
+            data["price_per_hour"] = self.price_per_hour
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Resources:

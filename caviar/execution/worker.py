@@ -34,6 +34,10 @@ Request = tuple[int, list[Order], int, int, float, float]
 """The arguments of `Supervisor.exchange`: as one, they cost Ray less than half on their way."""
 
 
+TITLES = ("ray::caviar:", "ray::WorkerActor")
+"""What the title of a worker's process begins with: ours, and for a moment before and after each call, Ray's."""
+
+
 class WorkerActor:
     """What runs in a worker's Ray actor: a supervisor, under a name that people recognise."""
 

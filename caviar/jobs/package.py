@@ -1,4 +1,4 @@
-"""What is sent to a cluster, as files that it takes: the working directory as a zip, and caviar's own code.
+"""The working directory as a cluster takes it: as a zip.
 
 A zip is the same to the last byte where the files in it are, so a folder that has not changed is not sent again:
 Ray knows it by its content.
@@ -7,12 +7,10 @@ Ray knows it by its content.
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import caviar
 from caviar.errors import UsageError
 from caviar.jobs.working_dir import WorkingDir
 
@@ -79,17 +77,6 @@ def _too_large(working_dir: WorkingDir, at_most: int) -> UsageError:
         f"takes; the largest: {heavy}; name what no trial needs in .gitignore or .rayignore, or a smaller folder "
         "with --working-dir"
     )
-
-
-def own_code(into: Path) -> Path:
-    """A copy of the package caviar in the folder ``into``, without what Python has made of it: a cluster then runs
-    the caviar that a sweep was submitted with, whichever it has itself."""
-    copy = into / "caviar"
-    source = Path(caviar.__file__).parent
-    # with the time of now: Ray's zip knows none before 1980, which some ways of installing set
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(source, copy, ignore=ignore, copy_function=shutil.copyfile)
-    return copy
 
 
 def size(size_bytes: int) -> str:

@@ -24,7 +24,7 @@ from caviar.errors import CaviarError, ClusterError
 from caviar.jobs.client import FOLDER, KIND, ORDERLY_END, QUERY, VERSION, JobInfo, Jobs
 from caviar.jobs.records import Kind, Record, from_pieces
 
-ENTRY = "caviar.cli.answering"
+ENTRY = "caviar.jobs.far_end"
 """The module that answers, on the cluster."""
 
 SETTING = "CAVIAR_ANSWERING"

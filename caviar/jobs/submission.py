@@ -15,7 +15,7 @@ from typing import Any
 import caviar
 from caviar.errors import UsageError
 from caviar.jobs.client import COMMAND, FOLDER, KIND, NAME, ORDERLY_END, SWEEP, VERSION, JobInfo, Jobs
-from caviar.jobs.package import most_bytes, own_code, pack
+from caviar.jobs.package import most_bytes, pack
 from caviar.jobs.working_dir import WorkingDir
 from caviar.store.place import Place, Url, place
 
@@ -58,7 +58,9 @@ class Submission:
                 **self.environment,
                 "env_vars": {**ORDERLY_END, **self.environment.get("env_vars", {})},
                 "working_dir": str(pack(working_dir, Path(folder), at_most=most_bytes())),
-                "py_modules": [str(own_code(Path(folder))), *self.environment.get("py_modules", [])],
+                # caviar itself goes along: whichever the cluster has, it is this one that runs
+                "py_modules": [str(Path(caviar.__file__).parent), *self.environment.get("py_modules", [])],
+                "excludes": ["__pycache__", *self.environment.get("excludes", [])],
             }
             # what is sent has been told already
             logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)

@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.outlook import Outlook
+from caviar.schedulers.rehearsal import rehearsed
 from caviar.schedulers.rung import GeometricRungs, Rung, Rungs, check_reduction_factor, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -51,6 +53,12 @@ class Asha(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = GeometricRungs(self.grace_steps, self.reduction_factor, max_step=max_step)
         return AshaJudge(rungs, self.reduction_factor)
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """About one in ``reduction_factor`` goes on past each rung."""
+        return rehearsed(
+            lambda: self.begin(max_step=max_step), trials, max_step=max_step, begin=begin, spare=self.spare
+        )
 
 
 class AshaJudge(Judge):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from caviar.declared import Declared
 from caviar.messages import SPARE
+from caviar.schedulers.outlook import Cohort, Outlook
 
 
 class Verdict(StrEnum):
@@ -81,3 +82,10 @@ class Scheduler(Declared):
     @abstractmethod
     def begin(self, *, max_step: int | None) -> Judge:
         """Start judging trials that train up to ``max_step`` (None: without limit). Rungs lie below max_step."""
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """How far so many trials are expected to train, that begin after the step ``begin``. Where that depends on
+        their curves alone: to the end, unless they are stopped, and never before the first rung."""
+        judge = self.begin(max_step=max_step)
+        first = judge.rung_after(0, begin) if begin else judge.first_rung(0)
+        return Outlook(cohorts=(Cohort(trials=trials),), least_step=first)

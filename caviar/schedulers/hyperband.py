@@ -11,6 +11,8 @@ from typing import ClassVar
 from caviar.errors import UsageError
 from caviar.schedulers.asha import AshaJudge
 from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.outlook import Outlook
+from caviar.schedulers.rehearsal import rehearsed
 from caviar.schedulers.rung import GeometricRungs, ListedRungs, check_reduction_factor, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -91,6 +93,20 @@ class Hyperband(Scheduler):
         if max_step is None:
             raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
         return HyperbandJudge(self.plan(max_step), self.reduction_factor)
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """As `Asha` within each bracket, whose trials are known by their numbers."""
+        if max_step is None:
+            raise UsageError("Hyperband needs a max_step to lay out its brackets, and max_step=None was given")
+        judge = HyperbandJudge(self.plan(max_step), self.reduction_factor)
+        return rehearsed(
+            lambda: self.begin(max_step=max_step),
+            trials,
+            max_step=max_step,
+            begin=begin,
+            spare=self.spare,
+            cohort_of=lambda trial: f"bracket {judge.bracket_of(trial).s}",
+        )
 
     def _rungs(self, max_step: int) -> tuple[int, ...]:
         """The rungs of the most eager bracket, s_max of them."""

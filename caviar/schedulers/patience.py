@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from caviar.schedulers.base import Judge, Scheduler, Verdict
+from caviar.schedulers.outlook import Cohort, Outlook
 from caviar.schedulers.rung import RegularRungs, check_number, check_whole
 from caviar.schedulers.sparing import check_spare
 
@@ -46,6 +47,15 @@ class Patience(Scheduler):
     def begin(self, *, max_step: int | None) -> Judge:
         rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
         return PatienceJudge(rungs, self.patience, min_delta=self.min_delta)
+
+    def outlook(self, trials: int, *, max_step: int | None, begin: int = 0) -> Outlook:
+        """None stops before it was judged so often that its patience can be used up: the first time counts as an
+        improvement."""
+        rungs = RegularRungs(self.grace_steps, self.every, max_step=max_step)
+        least = rungs.after(begin) if begin else rungs.first
+        for _ in range(self.patience):
+            least = None if least is None else rungs.after(least)
+        return Outlook(cohorts=(Cohort(trials=trials),), least_step=least)
 
 
 class PatienceJudge(Judge):

@@ -84,6 +84,18 @@ def _is_trial(value: object) -> bool:
     return is_whole(value, most=MAX_TRIALS - 1)
 
 
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _is_resources(value: object) -> bool:
+    """Whether it says what workers hold: of one kind, and of what there is otherwise."""
+    if not isinstance(value, dict):
+        return False
+    price, otherwise = value.get("price_per_hour"), value.get("otherwise")
+    return (price is None or _is_amount(price)) and (otherwise is None or _is_resources(otherwise))
+
+
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "created_us": (lambda value: is_whole(value, most=2**57), "microseconds since the epoch"),
     "name": (lambda value: isinstance(value, str), "text"),
@@ -105,6 +117,8 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "origin": (lambda value: value is None or _is_origin(value), "what trials begin from, or null"),
     "recheck": (lambda value: value is None or _is_recheck(value), "what is trained again, or null"),
+    "resources": (_is_resources, "an object whose price_per_hour, if any, is above 0"),
+    "time_budget_s": (lambda value: value is None or _is_amount(value), "a number above 0, or null"),
     "code": (lambda value: isinstance(value, dict) and _is_list([*value.values()], str), "an object of texts"),
 }
 """What readers, and drivers that go on with it, use of it."""

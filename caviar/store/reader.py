@@ -72,7 +72,9 @@ class Reader:
         self._tables: tuple[Table, ...] = TABLES if metrics else ("events",)
         self._now_us = now_us
         self._camera = Camera(self._folder)
-        self._declaration = self._folder.declaration()
+        self.written = self._folder.declaration()
+        """What sweep.json holds."""
+        self._declaration = self.written
         self._last = -1
         # A part may cover commits of which a follower has seen only the first: their rows come first in the part,
         # so it is enough to remember how many there were

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from caviar.cli.app import COMMANDS
 from caviar.cli.follow import Follower
 from caviar.cli.pictures import Drawn, OverdueError, Pictures
 from caviar.errors import ClusterError
-from caviar.jobs import log, query
+from caviar.jobs import far_end, log, query
 from caviar.jobs.client import Jobs
 from caviar.jobs.query import Manner, Query
 from caviar.jobs.records import Kind, Record, from_pieces, to_line
@@ -148,6 +150,30 @@ def test_the_far_end_answers_as_the_command_line_does_here(capfd, invoke, finish
     assert len(records) == 2  # a table is not sent line by line
 
 
+def test_the_far_end_runs_in_rays_python_where_the_first_one_found_has_nothing(monkeypatch, finished) -> None:
+    became = []
+    monkeypatch.setattr(far_end, "rays_python", lambda: "/opt/ray/bin/python")
+    monkeypatch.setattr(far_end, "SURE_TO_BE_THERE", "no_such_module")
+    monkeypatch.setattr(os, "execv", lambda path, words: became.append(words) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        far_end.main(["status", "--", "/x"])
+    assert became == [["/opt/ray/bin/python", "-m", "caviar.jobs.far_end", "status", "--", "/x"]]
+
+
+def test_the_far_end_as_the_cluster_starts_it(finished) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "caviar.jobs.far_end", "best", "--json", "--", str(finished)],
+        env={**os.environ, "CAVIAR_ANSWERING": "{}"},
+        capture_output=True,
+        text=True,
+    )
+    out, end = from_pieces([told.stdout])
+    assert told.stderr == ""
+    assert isinstance(out, Record)
+    assert json.loads(out.data)["trial"] == 4
+    assert end == Record(Kind.END, b"0")
+
+
 def test_the_far_end_tells_errors_and_their_status(capfd, invoke, tmp_path) -> None:
     here = invoke("status", tmp_path / "nothing")
     records = answered(capfd, "status", tmp_path / "nothing")
@@ -220,7 +246,7 @@ def test_a_query_takes_over_what_its_sweep_needs(monkeypatch: pytest.MonkeyPatch
     assert sweep == query.sweep_job(jobs.list(), "job-1")
     query.start(jobs, ["status", "--", "/a b"], folder="/a b", sweep=sweep, manner=Manner(columns=99))
     environment = sent["runtime_env"]
-    assert sent["line"].endswith(" -m caviar.cli.answering status -- '/a b'")
+    assert sent["line"].endswith(" -m caviar.jobs.far_end status -- '/a b'")
     assert sent["metadata"]["caviar_kind"] == "query"
     assert environment["pip"] == {"packages": ["obstore"]}
     assert "working_dir" not in environment
@@ -319,8 +345,6 @@ def test_a_job_that_does_not_end(invoke, monkeypatch, address, dashboard) -> Non
 
 
 def test_nothing_of_ray_is_loaded_without_an_address(finished) -> None:
-    import subprocess
-
     code = (
         "import sys; sys.argv = ['caviar', 'status', sys.argv[1]]\n"
         "from caviar.cli import main\n"

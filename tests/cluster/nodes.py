@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from caviar.execution.worker import TITLES
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 100
 HOST = "127.0.0.2"
@@ -31,6 +33,19 @@ MARK = "CAVIAR_NODE_MARK"
 
 TOO_SLOW = "timed out during startup"
 BEGINS = 3
+
+NO_COMMANDS = (
+    "cluster_synced_files",
+    "rsync_exclude",
+    "rsync_filter",
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+"""What Ray wants to see in an autoscaler's configuration, and what nodes without a machine of their own lack."""
 
 NUMBER = "CAVIAR_NODE"
 """What every process of a node reads its number from: 0 is the head."""
@@ -132,9 +147,9 @@ class Node:
         """Its command lines by pid: Ray's own, workers, and what those have started."""
         return marked(self.mark)
 
-    def named(self, title: str) -> list[int]:
-        """Its processes whose command line begins so: `ray::WorkerActor`, say."""
-        return [pid for pid, line in self.processes().items() if line.startswith(title)]
+    def named(self, *titles: str) -> list[int]:
+        """Its processes whose command line begins so."""
+        return [pid for pid, line in self.processes().items() if line.startswith(titles)]
 
     def end(self) -> None:
         """End all its processes at once, as a machine does that loses its power."""
@@ -150,6 +165,7 @@ class Nodes:
     Every node is a raylet of its own, with its own ports and temporary folder. ``cpus``, ``gpus``, ``labels`` and
     ``resources`` are those of the head; none of them need to exist. ``token``: whoever wants in must show one,
     which clients have from `environment`; without, anybody gets in. With the process that made it, a cluster ends.
+    ``grows``: what nodes have that Ray's autoscaler adds where they are asked for, two at most.
     """
 
     def __init__(
@@ -161,6 +177,7 @@ class Nodes:
         resources: Mapping[str, float] | None = None,
         token: bool = True,
         environment: Mapping[str, str] | None = None,
+        grows: Mapping[str, float] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="cv-", dir="/tmp"))  # Unix sockets have short paths
         self.address = f"{HOST}:{free_port()}"
@@ -168,6 +185,7 @@ class Nodes:
         self.nodes: list[Node] = []
         self._dashboard_port = free_port()
         self._changes = dict(environment or {})
+        more = [] if grows is None else self._autoscaled(grows)
         try:
             self.head = self._begin(
                 "--head",
@@ -175,6 +193,7 @@ class Nodes:
                 f"--ray-client-server-port={free_port()}",
                 "--dashboard-host=" + HOST,
                 f"--dashboard-port={self._dashboard_port}",
+                *more,
                 *_amounts(cpus=cpus, gpus=gpus, labels=labels, resources=resources),
             )
             self._wait(self.head)
@@ -249,7 +268,7 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """The processes of Ray's in which somebody's workers are."""
-        return [pid for node in self.nodes for pid in node.named("ray::WorkerActor")]
+        return [pid for node in self.nodes for pid in node.named(*TITLES)]
 
     def end(self) -> None:
         """End every process of every node."""
@@ -264,8 +283,39 @@ class Nodes:
         with urllib.request.urlopen(self._request(self.dashboard + path), timeout=DEADLINE_S) as answer:
             return json.load(answer)
 
+    def _autoscaled(self, resources: Mapping[str, float]) -> list[str]:
+        """Let Ray's autoscaler begin nodes in the head's own processes, as its tests do; returns the arguments."""
+        config = {
+            "cluster_name": "grows",
+            "max_workers": 2,
+            "idle_timeout_minutes": 0.05,
+            "provider": {
+                "type": "fake_multinode",
+                "use_node_id_as_ip": True,
+                "disable_node_updaters": True,
+                "gcs_address": self.address,
+            },
+            "head_node_type": "ray.head.default",
+            "available_node_types": {
+                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                "grown": {
+                    "resources": {**resources, "object_store_memory": 100 * 10**6},
+                    "node_config": {},
+                    "min_workers": 0,
+                    "max_workers": 2,
+                },
+            },
+            **{name: {} for name in ("head_node", "worker_nodes", "file_mounts", "auth", "docker")},
+            **{name: [] for name in NO_COMMANDS},
+            "file_mounts_sync_continuously": False,
+        }
+        self._changes |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        path = self.folder / "autoscaling.json"
+        path.write_text(json.dumps(config))
+        return [f"--autoscaling-config={path}"]
+
     def _begin(self, *arguments: str) -> Node:
-        number = len(list(self.folder.iterdir()))
+        number = sum(1 for one in self.folder.iterdir() if one.is_dir())
         common = [
             f"--node-ip-address=127.0.0.{2 + number}",
             "--min-worker-port=0",  # any

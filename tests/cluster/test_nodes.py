@@ -56,6 +56,7 @@ def test_three_nodes_come_to_what_one_comes_to(nodes: Nodes, make: Make, alone: 
     sweep = make()
     client = sweep.submit("--workers", "3")
     assert sweep.at_the_gate(3) == [node.number for node in nodes.nodes], "each node has room for all three"
+    assert len(nodes.workers()) == 3
     sweep.gate.touch()
     client.ends()
     pd.testing.assert_frame_equal(outcome(sweep.ended_well()), outcome(alone))

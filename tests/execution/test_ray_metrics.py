@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +22,7 @@ from caviar.execution.ray_metrics import COMMIT, COUNTERS, GAUGES, RayMetrics
 from caviar.execution.vitals import Vitals
 from caviar.execution.worker import Worker
 from caviar.messages import Launch
-
-DEADLINE_S = 90
+from tests.cluster.nodes import DEADLINE_S, Nodes, until
 
 VITALS = Vitals(
     trials={"pending": 3, "running": 1, "completed": 4},
@@ -186,70 +180,32 @@ sweep = caviar.Sweep(
 )
 """
 
-QUICK = {"RAY_AUTH_MODE": "disabled", "RAY_metrics_report_interval_ms": "1000"}
-"""What head and drivers have in their environment: values are passed on every second, and forgotten after two."""
+QUICK = {"RAY_metrics_report_interval_ms": "1000"}
+"""What nodes and drivers have in their environment: values are passed on every second, and forgotten after two."""
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+class Watched(Nodes):
+    """A cluster of one node that passes metrics on quickly."""
 
+    def __init__(self) -> None:
+        super().__init__(cpus=4, token=False, environment=QUICK)
 
-def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as reply:
-        text: str = reply.read().decode()
-        return text
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | QUICK
 
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        with suppress(OSError):  # nobody listens yet
-            if found := condition():
-                return found
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.1)
-
-
-class Head:
-    """A cluster of one node, with its dashboard and its metrics agent."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        port, self.dashboard, self.metrics = free_ports(3)
-        self.address = f"127.0.0.1:{port}"
-        options = {"port": port, "dashboard-port": self.dashboard, "metrics-export-port": self.metrics}
-        options |= {"num-cpus": 4, "temp-dir": folder, "object-store-memory": 80_000_000}
-        # each further one that has a fixed number of its own
-        others = ("dashboard-agent-listen-port", "ray-client-server-port")
-        options |= dict(zip(others, free_ports(2), strict=True))
-        arguments = [f"--{name}={value}" for name, value in options.items()]
-        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-        self.process = subprocess.Popen(
-            [*start, "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments],
-            env=os.environ | QUICK,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def end(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+    @property
+    def endpoint(self) -> str:
+        """Where its metrics are, as it tells Prometheus: the node's first, then those of Ray's own services."""
+        found = json.loads((self.head.folder / "prom_metrics_service_discovery.json").read_text())
+        return f"http://{found[0]['targets'][0]}/metrics"
 
     def scrape(self) -> dict[tuple[str, ...], dict[str, float]]:
         """By the folder of a sweep and the name of a metric: the values by the metric's own label."""
         found: dict[tuple[str, ...], dict[str, float]] = {}
-        for line in fetch(f"http://127.0.0.1:{self.metrics}/metrics").splitlines():
+        with urllib.request.urlopen(self.endpoint, timeout=20) as reply:
+            text = reply.read().decode()
+        for line in text.splitlines():
             match = re.fullmatch(r"ray_(caviar_\w+)\{(.*)\} (\S+)", line)
             if match is None:
                 continue
@@ -260,22 +216,24 @@ class Head:
         return found
 
     def actors(self) -> list[dict[str, Any]]:
-        told = json.loads(fetch(f"http://127.0.0.1:{self.dashboard}/api/v0/actors?detail=1"))
-        found: list[dict[str, Any]] = told["data"]["result"]["result"]
+        found: list[dict[str, Any]] = self.get("/api/v0/actors?detail=1")["data"]["result"]["result"]
         return found
 
 
+def serves(cluster: Watched) -> bool:
+    with suppress(OSError):  # its agent comes up later than itself
+        return cluster.scrape() == {}
+    return False
+
+
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    folder = Path(tempfile.mkdtemp(prefix="caviar-head-", dir="/tmp"))  # sockets have short paths
-    head = Head(folder)
+def head() -> Iterator[Watched]:
+    cluster = Watched()
     try:
-        until(lambda: fetch(f"http://127.0.0.1:{head.metrics}/metrics"))
-        until(lambda: fetch(f"http://127.0.0.1:{head.dashboard}/api/v0/actors"))
-        yield head
+        until(lambda: serves(cluster))
+        yield cluster
     finally:
-        head.end()
-        shutil.rmtree(folder, ignore_errors=True)
+        cluster.end()
 
 
 def at_the_gate(scraped: Mapping[tuple[str, ...], dict[str, float]], folder: str) -> dict[str, dict[str, float]]:
@@ -288,19 +246,10 @@ def at_the_gate(scraped: Mapping[tuple[str, ...], dict[str, float]], folder: str
     return found if there else {}
 
 
-def titles() -> dict[int, str]:
-    """Of all processes."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found[int(path.parent.name)] = path.read_text(errors="replace").replace("\0", " ").strip()
-    return found
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_sweeps_of_one_name_on_a_real_cluster(head: Head, tmp_path: Path) -> None:
+def test_two_sweeps_of_one_name_on_a_real_cluster(head: Watched, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     file = tmp_path / "digits.py"
     file.write_text(textwrap.dedent(DIGITS.format(gate=str(gate))))
@@ -309,7 +258,7 @@ def test_two_sweeps_of_one_name_on_a_real_cluster(head: Head, tmp_path: Path) ->
     drivers = [
         subprocess.Popen(
             [*run, "--workers", "2", "--out", folder, "--log-format", "json"],
-            env=os.environ | QUICK,
+            env=head.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -326,11 +275,11 @@ def test_two_sweeps_of_one_name_on_a_real_cluster(head: Head, tmp_path: Path) ->
             assert found[f"{COMMIT}_bucket"]["+Inf"] == found[f"{COMMIT}_count"][""]
 
         names = ["caviar:digits:worker-0", "caviar:digits:worker-1"]
-        actors = until(lambda: [one for one in head.actors() if one["repr_name"]])
-        assert sorted(actor["repr_name"] for actor in actors) == sorted(names * 2)
+        until(lambda: sorted(actor["repr_name"] for actor in head.actors()) == sorted(names * 2))
+        actors = head.actors()
         assert len({actor["job_id"] for actor in actors}) == 2
-        shown = titles()
-        assert sorted(shown[actor["pid"]] for actor in actors) == sorted(f"ray::{name}" for name in names * 2)
+        titled = sorted(f"ray::{name}" for name in names * 2)
+        until(lambda: sorted(head.head.processes()[actor["pid"]] for actor in actors) == titled)
 
         gate.touch()
         for driver, folder in zip(drivers, folders, strict=True):

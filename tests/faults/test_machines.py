@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import caviar
+from caviar.execution.worker import TITLES
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -215,7 +216,7 @@ class Driver:
     def workers_of(self, raylet: int) -> list[int]:
         """Its workers' actors on a node."""
         ours = marked(self.mark)
-        return [pid for pid in family(raylet) if ours.get(pid, "").startswith("ray::WorkerActor")]
+        return [pid for pid in family(raylet) if ours.get(pid, "").startswith(TITLES)]
 
     def ends_well(self) -> caviar.Result:
         """Open the gate; the sweep ends with all its trials, nobody charged, and leaves no process behind."""

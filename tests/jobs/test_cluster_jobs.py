@@ -26,7 +26,7 @@ from caviar.errors import CaviarError
 from caviar.jobs.client import COMMAND, FOLDER, KIND, NAME, ORDERLY_END, SWEEP, VERSION, Jobs
 from tests.cluster.nodes import DEADLINE_S, Nodes, until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 Caviar = Callable[..., Result]
 
