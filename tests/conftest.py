@@ -23,7 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort tests into `GROUPS`, for a run by several processes."""
     group_of = {}
     for item in items:
-        if item.get_closest_marker("ray"):
+        if (
+            item.get_closest_marker("ray") and item.path.parent.name != "clusters"
+        ):  # those have machines of their own
             alone = item.path.stem == "test_machines" or item.path.parent.name == "cluster"
             group_of[item] = "machines" if alone else "ray"
             item.add_marker(pytest.mark.xdist_group(group_of[item]))

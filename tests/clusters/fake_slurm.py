@@ -1,7 +1,7 @@
 """A Slurm of two machines (`machines.py`): what `srun` and `scontrol` do of it, run as files by their names.
 
-It refuses what it does not know, as Slurm does, and does what `slurm.sbatch` relies on: `srun` runs its command on each
-node of the job at the same time, with the node's number, and ends all of it when it is told to end.
+It refuses what it does not know, as Slurm does, and does what `slurm.sbatch` relies on: `srun` runs its command on
+each node of the job at the same time, with the node's number, and ends all of it when it is told to end.
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ def install(folder: Path) -> None:
     root = Path(__file__).parents[2]
     for name in ("srun", "scontrol"):
         command = folder / name
-        command.write_text(
-            f'#!/bin/sh\nPYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} exec {sys.executable} -m tests.clusters.fake_slurm {name} "$@"\n'
-        )
+        module = f'{sys.executable} -m tests.clusters.fake_slurm {name} "$@"'
+        command.write_text(f"#!/bin/sh\nPYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}} exec {module}\n")
         command.chmod(0o755)
 
 

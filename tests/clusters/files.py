@@ -152,6 +152,10 @@ def symmetric(arguments: list[str]) -> list[str]:
 def parse(command: click.Command, arguments: list[str]) -> None:
     parser: Parser = command.make_parser(click.Context(command, info_name=command.name))
     given, rest, _ = parser.parse_args(list(arguments))
-    needed = [param for param in command.params if param.required and not given.get(param.name or "")]
+    needed = [
+        param.name
+        for param in command.params
+        if param.required and param.value_is_missing(given[param.name or ""])
+    ]
     if rest or needed:
         raise click.UsageError(f"missing: {needed}" if needed else f"one word too many: {rest}")

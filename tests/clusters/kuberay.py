@@ -1,8 +1,9 @@
 """What KubeRay 1.6.2 takes of a RayJob: names and types of its fields, as a JSON schema.
 
-No package ships KubeRay's definition of the resource. These are the fields of `RayJobSpec`, `RayClusterSpec` and what
-they refer to, by the reference of the API (https://docs.ray.io/en/master/cluster/kubernetes/references/api.html). Pod
-templates and other parts that are Kubernetes' own are left open here: `kubernetes-validate` has their schemas.
+No package ships KubeRay's definition of the resource. These are the fields of `RayJobSpec`, `RayClusterSpec` and
+what they refer to, by the reference of the API
+(https://docs.ray.io/en/master/cluster/kubernetes/references/api.html). Pod templates and other parts that are
+Kubernetes' own are left open here: `kubernetes-validate` has their schemas.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Two machines on this one: each with a network, an address, processes and a /tmp-like folder of its own.
 
-They are namespaces of Linux, made by `unshare`, so they need root or a system that lets anybody make user namespaces.
-Ray finds no other Ray there, whatever runs on this machine, and `ray stop` ends nobody else's. All of it goes when
-the outermost process is killed.
+They are namespaces of Linux, made by `unshare`, so they need root or a system that lets anybody make user
+namespaces. Ray finds no other Ray there, whatever runs on this machine, and `ray stop` ends nobody else's. All of
+it goes when the outermost process is killed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Run as a file, with nothing but the standard library, so that a machine is there
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -83,7 +84,7 @@ def serve(client: socket.socket) -> None:
     os.close(out)
     threading.Thread(target=end_when_closed, args=(client, process), daemon=True).start()
     status = process.wait()
-    with client:
+    with client, contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
         client.send(str(status if status >= 0 else 128 - status).encode())
 
 

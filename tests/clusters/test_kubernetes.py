@@ -1,4 +1,4 @@
-"""kuberay-rayjob.yaml: KubeRay's fields by a schema of theirs, all that is Kubernetes' own by `kubernetes-validate`."""
+"""kuberay-rayjob.yaml: KubeRay's fields by a schema of theirs, Kubernetes' own by `kubernetes-validate`."""
 
 from __future__ import annotations
 

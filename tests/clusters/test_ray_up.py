@@ -1,4 +1,4 @@
-"""on-prem.yaml, aws.yaml and gcp.yaml: Ray's own schema, the clouds' own descriptions of a machine, sound commands."""
+"""on-prem.yaml, aws.yaml, gcp.yaml: Ray's own schema, the clouds' descriptions of a machine, sound commands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.clusters.files import Wrong, document, read, replace, sound
 
 NAMES = ("on-prem.yaml", "aws.yaml", "gcp.yaml")
 COMMANDS = (
-    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
-    "worker_start_ray_commands",
+    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
+    "head_start_ray_commands", "worker_start_ray_commands",
 )  # fmt: skip
 
 
@@ -250,8 +250,11 @@ def test_a_broken_file_is_found(name: str, old: str, new: str, said: str) -> Non
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
-    [("mountpoint -q /sweeps ||", "mountpoint -q /sweeps || ||", "syntax error"), ("#EFS#        - --volume", "#EFS#        --volume", "YAML|schema")],
-)  # fmt: skip
+    [
+        ("mountpoint -q /sweeps ||", "mountpoint -q /sweeps || ||", "syntax error"),
+        ("#EFS#        - --volume", "#EFS#        --volume", "YAML|schema"),
+    ],
+)
 def test_a_broken_line_for_efs_is_found(old: str, new: str, said: str) -> None:
     with pytest.raises(Wrong, match=said):
         check(with_efs(replace(read("aws.yaml"), old, new)))

@@ -1,4 +1,4 @@
-"""slurm.sbatch: a shell and shellcheck read it, Slurm's lines are Slurm's, and what it does with an `srun` that does little."""
+"""slurm.sbatch: a shell and shellcheck read it, Slurm's lines are Slurm's; what it does with a small `srun`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check(text: str, folder: Path) -> None:
     if set(sbatch_lines(before, "##SBATCH")) != {"gpus-per-node"}:
         raise Wrong("no line for GPUs")
     commands(code)
-    if "VENV" not in header(text)["Start"]:
+    if "VENV=" not in header(text)["Start"]:
         raise Wrong("VENV is told nowhere")
 
 
@@ -69,7 +69,7 @@ def commands(code: str) -> None:
     """Its commands of caviar, Ray and Slurm."""
     joined = code.replace("\\\n", " ")
     begun = re.search(r"^    local -a ray=\((.*)\)$", joined, re.MULTILINE)
-    asked = re.search(r'on_node (caviar run .*) "\$@" &$', joined, re.MULTILINE)
+    asked = re.search(r'on_node (caviar .*) "\$@" &$', joined, re.MULTILINE)
     if begun is None or asked is None:
         raise Wrong("no `ray symmetric-run`, or no `caviar run`")
     sound(begun[1] + " -- true")
@@ -103,16 +103,16 @@ BROKEN = [
     ("--time=12:00:00", "--time=12h", "sbatch"),
     ("##SBATCH --gpus-per-node=4", "##SBATCH --gpu=4", "sbatch"),
     ("\nset -euo pipefail\n", "\nset -euo pipefail\n#SBATCH --qos=low\n", "first command"),
-    ("ray symmetric-run", "ray symetric-run", "no `ray symetric-run`"),
+    ("(ray symmetric-run", "(ray symetric-run", "no `ray symetric-run`"),
     ('--num-cpus "$SLURM', '--num-cpu "$SLURM', "--num-cpu"),
-    ("ray symmetric-run --address", "ray symmetric-run --head --address", "takes no --head"),
-    ("caviar run", "caviar runs", "caviar run"),
+    ("(ray symmetric-run --address", "(ray symmetric-run --head --address", "takes no --head"),
+    ("on_node caviar run", "on_node caviar runs", "no `caviar runs`|no `caviar run`"),
     ("--resume ", "", "would not go on"),
     ('--out "$out"', '--oout "$out"', "--oout"),
     ("scontrol requeue", "scontrol release", "not queued again"),
     ("export RAY_AUTH_MODE=token RAY_AUTH_TOKEN", "export RAY_AUTH_TOKEN", "without a token"),
     ("--kill-on-bad-exit=1", "--kill-on-bad-exit=0", "waited for"),
-    ("VENV=~/caviar-venv sbatch", "sbatch", "VENV|told nowhere"),
+    ("VENV=~/caviar-venv sbatch", "sbatch", "told nowhere"),
 ]
 
 
@@ -136,8 +136,9 @@ class Job:
         self.script = folder / NAME
         self.script.write_text(read(NAME))
         self.env = {
-            "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(folder), "FOLDER": str(folder), "SLURM_JOB_ID": "42",
-            "SLURM_JOB_NUM_NODES": "1", "SLURM_TMPDIR": str(folder), "SLURM_CPUS_ON_NODE": "3", "SLURM_NODEID": "0",
+            "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(folder), "FOLDER": str(folder),
+            "SLURM_JOB_ID": "42", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0", "SLURM_CPUS_ON_NODE": "3",
+            "SLURM_TMPDIR": str(folder),
         }  # fmt: skip
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -205,8 +206,8 @@ def test_without_words_it_says_what_it_needs(tmp_path: Path) -> None:
     assert "usage: sbatch clusters/slurm.sbatch FILE OUT [options of caviar run]" in said
 
 
-def test_other_nodes_stop_their_ray_when_the_sweep_is_over(tmp_path: Path) -> None:
-    ray = 'case $1 in stop) kill "$(cat "$FOLDER/pid")";; *) echo $$ >"$FOLDER/pid"; echo joined; exec sleep 60;; esac'
+def test_other_nodes_end_with_the_sweep(tmp_path: Path) -> None:
+    ray = 'case $1 in stop) touch "$FOLDER/stopped";; *) echo joined; sleep 60 & wait; esac'
     job = Job(tmp_path, srun=SRUN, ray=ray, caviar="exit 0")
     job.env |= {"SLURM_NODEID": "1"}
     process = job.begin("a.py", "out")
@@ -215,8 +216,15 @@ def test_other_nodes_stop_their_ray_when_the_sweep_is_over(tmp_path: Path) -> No
     assert process.poll() is None
     (tmp_path / "caviar-42.over").touch()
     said, _ = process.communicate(timeout=30)
-    assert said == ""
-    assert process.returncode == 143  # of our own `sleep`; Ray's command ends with 0
+    assert (process.returncode, said) == (0, "")
+    assert (tmp_path / "stopped").exists()
+
+
+def test_the_job_fails_where_another_node_cannot_join(tmp_path: Path) -> None:
+    job = Job(tmp_path, srun=SRUN, ray="echo no head; exit 1", caviar="exit 0")
+    job.env |= {"SLURM_NODEID": "1"}
+    assert job.end("a.py", "out") == (1, "")
+    assert (tmp_path / "caviar-42-node-1.log").read_text().startswith("no head\n")
 
 
 def test_before_its_time_is_up_it_is_queued_again_and_waits_for_its_end(tmp_path: Path) -> None:
