@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from caviar.errors import ExecutionError
+from caviar.errors import ExecutionError, UsageError
 from caviar.execution.nodes import Node
 from caviar.execution.resources import Resources
 from caviar.execution.tracebacks import one_line
@@ -22,7 +22,7 @@ def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> b
     """Connect this process to Ray, unless it is already; returns whether that was needed.
 
     ``address`` None: the cluster that ``RAY_ADDRESS`` names, or a Ray of our own with so many ``cpus``. A cluster
-    that does not answer raises `ExecutionError`.
+    that does not answer raises `ExecutionError`, the address of a dashboard `UsageError`.
     """
     import ray
 
@@ -36,6 +36,7 @@ def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> b
     if address == "local":
         options.update(include_dashboard=False, num_cpus=cpus)
     else:
+        _refuse_dashboard(address)
         _check_reachable(address)
     try:
         with warnings.catch_warnings():
@@ -43,8 +44,25 @@ def join(address: str | None, *, cpus: int, runtime_env: Mapping[str, Any]) -> b
             ray.init(address=address, **options)
     except Exception as error:
         where = "on this machine" if address == "local" else f"at {address}"
-        raise ExecutionError(f"cannot start or join Ray {where}: {one_line(error)}") from error
+        raise ExecutionError(f"cannot start or join Ray {where}: {one_line(error)}{_hint(address)}") from error
     return True
+
+
+def _refuse_dashboard(address: str) -> None:
+    if address.startswith(("http://", "https://")):
+        raise UsageError(
+            f"the address {address} is that of a dashboard, which takes jobs (caviar submit); workers are reached "
+            "through the head's own port, as HEAD:6379, or from a machine of the cluster as auto"
+        )
+
+
+def _hint(address: str) -> str:
+    """What Ray does not say where it was not let in."""
+    if address == "local":
+        return ""
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return " (is the token that of this cluster? See RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token)"
+    return " (if it asks for a token: RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN or ~/.ray/auth_token)"
 
 
 def where() -> str:

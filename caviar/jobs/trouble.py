@@ -60,6 +60,8 @@ def unreachable(error: Exception) -> str:
         return "nobody knows a machine of that name"
     if "refused" in text:
         return "nothing listens there"
+    if "BadStatusLine" in text:
+        return "what listens there does not speak HTTP; the port of a Ray cluster's dashboard is 8265 by default"
     if isinstance(error, ConnectionError | requests.exceptions.ConnectionError):
         return f"the connection fails: {last_line(text)}"
     return last_line(text) or type(error).__name__

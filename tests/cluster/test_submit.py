@@ -23,22 +23,17 @@ def test_what_is_missing_is_one_line_before_anything_is_made(nodes: Nodes, make:
     (sweep.project / "missing.py").write_text("import json\nimport not_there_a, not_there_b.sub\nimport caviar\n")
     (sweep.project / "typo.py").write_text("import caviar\nsweep = caviar.Sweep(\n")
     out = tmp_path / "out"
-    expected = {
-        (
-            "missing.py",
-            str(out),
-        ): "missing.py:2: the cluster lacks not_there_a and not_there_b, which the file imports",
-        ("typo.py", str(out)): "typo.py:2: SyntaxError: ",
-        ("gated.py", "/proc/nowhere/out"): "/proc/nowhere/out: cannot be made",
-        ("gated.py", str(out), "--gpus", "64"): "a trial needs 64 GPU",
-    }
-    clients = [
-        sweep.call("submit", file, "--address", nodes.dashboard, "--out", where, *more)
-        for file, where, *more in expected
+    imports = "missing.py:2: the cluster lacks not_there_a and not_there_b, which the file imports"
+    expected = [
+        (("missing.py", "--out", str(out / "a")), imports),
+        (("typo.py", "--out", str(out / "b")), "typo.py:2: SyntaxError: "),
+        (("gated.py", "--out", "/proc/nowhere/out"), "/proc/nowhere/out: cannot be made"),
+        (("gated.py", "--out", str(out / "c"), "--gpus", "64"), "a trial needs 64 GPU"),
     ]
-    for client, words in zip(clients, expected.values(), strict=True):
+    clients = [sweep.call("submit", *words, "--address", nodes.dashboard) for words, _ in expected]
+    for client, (_, told) in zip(clients, expected, strict=True):
         *_, last = client.ends(2).splitlines()
-        assert last.startswith(f"caviar: error: {words}")
+        assert last.startswith(f"caviar: error: {told}")
     assert not out.exists()
 
 

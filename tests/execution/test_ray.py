@@ -22,7 +22,7 @@ import pytest
 
 import caviar
 from caviar.errors import ExecutionError, FolderError, OutageError, UsageError
-from caviar.execution import worker
+from caviar.execution import cluster, worker
 from caviar.execution.contract import Arrivals, Job
 from caviar.execution.exchange import Exchanges
 from caviar.execution.heartbeat import AwakeClock
@@ -247,6 +247,22 @@ def test_an_address_where_nothing_listens(tmp_path: Path) -> None:
     )
     assert run.stdout.startswith(f"{ExecutionError.__name__} cannot reach Ray at 127.0.0.1:1"), run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_address_of_a_dashboard() -> None:
+    with pytest.raises(UsageError, match=r"http://head:8265 is that of a dashboard, .*caviar submit.*HEAD:6379"):
+        cluster._refuse_dashboard("http://head:8265")
+
+
+@pytest.mark.parametrize(
+    ("mode", "hint"), [("token", "is the token that of this cluster"), ("disabled", "if it asks for a token")]
+)
+def test_a_cluster_that_lets_nobody_in_may_ask_for_a_token(
+    mode: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    assert hint in cluster._hint("10.0.0.1:6379")
+    assert cluster._hint("local") == ""
 
 
 def test_many_workers_over_several_nodes(tmp_path: Path) -> None:
