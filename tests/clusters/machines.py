@@ -78,7 +78,7 @@ class Machines:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [*unshare(), sys.executable, str(HERE / "namespaces.py"), "switch", str(self._root)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # which is never written to: its end tells that this process is gone
         )
         deadline = time.monotonic() + WAIT_S
         while not all(self.door(number).exists() for number in range(len(ADDRESSES))):
@@ -93,7 +93,7 @@ class Machines:
         assert self._process is not None
         inside = psutil.Process(self._process.pid).children(recursive=True)
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.communicate()
         _, alive = psutil.wait_procs(inside, timeout=WAIT_S)
         shutil.rmtree(self._root, ignore_errors=True)
         assert not alive, alive

@@ -34,8 +34,7 @@ def switch(root: str) -> None:
     do("ip", "link", "add", "name", LINKS[0], "type", "veth", "peer", "name", LINKS[1])
     for link, machine in zip(LINKS, machines, strict=True):
         do("ip", "link", "set", link, "netns", str(child_of(machine.pid)))
-    for machine in machines:
-        machine.wait()
+    sys.stdin.buffer.read()  # until whoever has started this is gone; everything goes with this process
 
 
 def child_of(pid: int) -> int:

@@ -35,13 +35,21 @@ from pathlib import Path
 
 import caviar
 
-def meet(node):
-    # until both nodes train: the first one alone would have done what is left in no time
-    (Path.home() / node).touch()
-    deadline = time.monotonic() + 200
-    while not all((Path.home() / name).exists() for name in ("head", "worker")):
-        assert time.monotonic() < deadline
+def wait(until, seconds):
+    deadline = time.monotonic() + seconds
+    while not until() and time.monotonic() < deadline:
         time.sleep(0.01)
+    return until()
+
+def meet(node):
+    # the first of both nodes to train would have done what is left in no time
+    (Path.home() / node).touch()
+    assert wait(lambda: all((Path.home() / name).exists() for name in ("head", "worker")), 200)
+
+def cut():
+    # once some trials are on the disk as completed; what is to get there goes on between two trials
+    if wait(lambda: "completed" in set(caviar.load("out").trials()["status"]), 0.5):
+        os.kill(os.getpid(), 9)
 
 def train(trial):
     node = {{"head": 0, "worker": 1}}.get(socket.gethostname(), 2)
@@ -53,16 +61,14 @@ def train(trial):
     for step in trial.steps():
         x -= trial.params["lr"] * x
         trial.report(loss=x * x, node=node)
-        if os.environ.get("CUT") == f"{{trial.id}} {{step}}":
-            os.kill(os.getpid(), 9)
+        if "CUT" in os.environ and trial.id >= 3 and step == 4:
+            cut()
         with trial.checkpoint() as folder:
             (folder / "x").write_text(repr(x))
 
 space = caviar.Space(lr=caviar.Float(1e-2, 0.9, scale="log"))
 sweep = caviar.Sweep(train, space, metric="loss", trials={TRIALS}, max_step={STEPS}, seed=5)
 """
-CUT = (7, 4)
-"""The trial and the step at which the first driver is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -92,27 +98,26 @@ def test_a_sweep_that_was_cut_off_goes_on_over_two_nodes(machines: Machines) -> 
     cut = subprocess.run(
         [*alone, "out"],
         cwd=machines.folder,
-        env=env | {"CUT": "{} {}".format(*CUT)},
+        env=env | {"CUT": "yes"},
         capture_output=True,
         check=False,
     )
     assert cut.returncode == -signal.SIGKILL, cut.stderr.decode()
     kept = set(caviar.load(machines.folder / "out").trials().query("status == 'completed'").index)
-    whole = subprocess.Popen([*alone, "whole"], cwd=machines.folder, env=env, stdout=subprocess.DEVNULL)
+    subprocess.run([*alone, "whole"], cwd=machines.folder, env=env, stdout=subprocess.DEVNULL, check=True)
 
     status, said = machines.run(
         0, ["bash", str(FOLDER / "slurm.sbatch"), "swept.py", "out"], env=env, timeout_s=270
     )
 
     assert status == 0, said
-    assert whole.wait() == 0
     ours, theirs = (caviar.load(machines.folder / name) for name in ("out", "whole"))
     assert ours.status == "finished"
     same = ["status", "steps", "params.lr", "metrics.loss"]
     assert ours.trials()[same].equals(theirs.trials()[same])
     nodes = ours.curves().groupby("trial")["node"].last()
     assert kept
-    assert set(nodes[~nodes.index.isin(kept)]) == {0, 1}  # both trained what was left
+    assert {0, 1} <= set(nodes[~nodes.index.isin(kept)])  # both trained what was left
     assert set(nodes[list(kept)]) == {2}  # what was done before was not done again
     log = machines.folder / "caviar-4242-node-1.log"
     assert f"Connecting to Ray cluster at {ADDRESSES[0]}:6379" in log.read_text()
