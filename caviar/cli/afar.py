@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
 from caviar.errors import ClusterError
 
@@ -73,7 +74,8 @@ def words(context: click.Context, folder: str) -> list[str]:
     options, arguments = [context.command.name], ["--"]
     for param in context.command.params:
         given = context.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-        if not given or param.name == "address":
+        # what is not exposed is about the lines of any command
+        if not given or not param.expose_value or param.name == "address":
             continue
         value: Any = context.params.get(param.name or "")
         if isinstance(param, click.Argument):
@@ -84,9 +86,7 @@ def words(context: click.Context, folder: str) -> list[str]:
                 options += [option] if value == (True if param.is_bool_flag else param.flag_value) else []
             else:
                 options += [f"{option}={each}" for each in (value if param.multiple else [value])]
-    if "--debug" in sys.argv:
-        options.append("--debug")
-    return options + arguments
+    return [*options, *logs.as_words(), *arguments]
 
 
 def _answered(query: Query) -> int:

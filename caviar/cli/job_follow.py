@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.follow import SHARE_OF_A_CORE, Follower
 from caviar.cli.table import print_json
@@ -46,7 +48,8 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
         _await_begin(jobs, job)
         for line in own_lines(jobs.follow(job)):
             if view is None or not view.shown or not _PROGRESS.match(line):
-                click.echo(line, err=line.startswith(ERROR) or (as_json and not line.startswith("{")))
+                err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
+                click.echo(line, err=err)
                 sys.stdout.flush()
     except KeyboardInterrupt:
         click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
@@ -63,7 +66,8 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     if problem is not None:
         begun = info.node is not None
         more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
-        click.echo(f"{'' if status == INTERRUPTED else ERROR}{problem}{more}", err=True)
+        text = f"{problem}{more}"
+        logs.say(text if status == INTERRUPTED or logs.in_json() else f"{ERROR}{text}", level=logging.ERROR)
     return status
 
 

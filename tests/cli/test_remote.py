@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import caviar
-from caviar.cli import afar, answering, main
+from caviar.cli import afar, answering, logs, main
 from caviar.cli import jobs as cli_jobs
 from caviar.cli.app import COMMANDS
 from caviar.cli.follow import Follower
@@ -77,6 +77,14 @@ def words(*args: str, folder: str = "/far/away") -> list[str]:
 )
 def test_the_same_command_line_goes_to_the_cluster(given: list[str], sent: list[str]) -> None:
     assert words(*given) == [*sent, "--", "/far/away"]
+
+
+def test_it_goes_there_with_how_lines_are_written(own_logging) -> None:
+    given = ["status", "runs/x", "--json", "--log-format", "json", "--debug"]
+    logs.configure(debug=True, as_json=True)
+    assert words(*given) == ["status", "--json", "--log-format=json", "--debug", "--", "/far/away"]
+    logs.configure(debug=False, as_json=False)
+    assert words("status", "runs/x", "--log-format", "text") == ["status", "--", "/far/away"]
 
 
 def test_what_is_set_goes_to_the_cluster_as_it_is_given() -> None:
