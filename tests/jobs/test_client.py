@@ -15,7 +15,7 @@ import pytest
 
 from caviar.errors import CaviarError, ClusterError, UsageError
 from caviar.jobs import log, trouble
-from caviar.jobs.address import dashboard_address, token_headers
+from caviar.jobs.address import dashboard_address, token_headers, trusted
 from caviar.jobs.client import Jobs
 from tests.jobs.dashboards import Dashboard, Handler, serving
 
@@ -167,6 +167,27 @@ def test_a_token_is_not_shown_to_who_does_not_ask(monkeypatch: pytest.MonkeyPatc
         Jobs(address).list()
     assert shown
     assert set(shown) == {None}
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [
+        *((f"http://{host}:8265", True) for host in ("127.0.0.1", "10.1.2.3", "100.64.0.1", "[::1]", "[fd00::1]")),
+        *((f"http://{host}:8265", False) for host in ("8.8.8.8", "[2606:4700::1]", "[::ffff:8.8.8.8]")),
+        ("https://8.8.8.8", True),
+    ],
+)
+def test_a_token_goes_unasked_neither_in_the_clear_nor_over_the_internet(address: str, may: bool) -> None:
+    assert trusted(address) is may
+
+
+def test_a_token_is_kept_from_who_is_not_trusted_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caviar.jobs.client.trusted", lambda address: False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "sesame")
+    dashboard = Dashboard(token="sesame")
+    with serving(dashboard) as address:
+        assert "it asks for a token; set RAY_AUTH_MODE=token" in cannot_be_reached(address)
+    assert dashboard.seen == ["GET /api/version"]
 
 
 def test_where_a_token_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
