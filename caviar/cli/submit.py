@@ -94,7 +94,7 @@ def submit(
     jobs = Jobs(address)
     known = jobs.list()
     other = submission.at_work(known, folder)
-    if other is not None and other.id != job_id:
+    if other is not None and not submission.succeeds(other.id, job_id):
         raise UsageError(
             f"{folder}: job {other.id} is at it already: caviar logs {other.id} --address {jobs.address} shows "
             f"it, and caviar cancel {other.id} --address {jobs.address} ends it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from caviar.cli.follow import Follower
 from caviar.cli.pictures import Drawn, OverdueError, Pictures
 from caviar.errors import ClusterError
 from caviar.jobs import far_end, log, query
-from caviar.jobs.client import Jobs
+from caviar.jobs.client import JobInfo, Jobs
 from caviar.jobs.query import Manner, Query
 from caviar.jobs.records import Kind, Record, from_pieces, to_line
 from tests.cli.beside import running
@@ -283,10 +284,18 @@ def test_a_query_without_an_answer_says_why(address, dashboard, log_text, exit_c
 def test_queries_that_have_ended_are_forgotten(address, dashboard) -> None:
     dashboard.job = {**dashboard.job, "metadata": {"caviar_kind": "query"}}
     jobs = Jobs(address)
-    query.forget(jobs, jobs.list())
-    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    [under_way] = jobs.list()
     dashboard.end()
-    query.forget(jobs, jobs.list())
+    [ended] = jobs.list()
+
+    def later(s: float) -> JobInfo:
+        return dataclasses.replace(under_way, id="later", start_time_s=(ended.end_time_s or 0) + s)
+
+    # whatever the time is here, far after all of these
+    for listed in ([], [under_way], [ended], [later(59), ended], [later(61), under_way]):
+        query.forget(jobs, listed)
+    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    query.forget(jobs, [later(61), ended])
     assert "DELETE /api/jobs/job-1" in dashboard.seen
 
 

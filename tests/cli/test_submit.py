@@ -345,6 +345,13 @@ def test_while_a_job_is_at_the_sweep_it_is_named_and_followed_by_its_name(invoke
     cluster.end("FAILED")
     done = invoke("submit", "train.py", *options, "--job-id", "job-1")
     assert done.stdout.splitlines()[1].startswith("job job-1-2 submitted")
+    cluster.job["status"] = "RUNNING"
+    for job_id in ("job-1", "job-1-2"):
+        done = invoke("submit", "train.py", *options, "--job-id", job_id, "--detach")
+        assert done.exit_code == 0, done.output
+        assert done.stdout.startswith("job job-1-2 is under way; its sweep: /shared/runs/digits\n")
+    assert invoke("submit", "train.py", *options, "--job-id", "job", "--detach").exit_code == 2
+    assert len(cluster.submitted) == 1
 
 
 def test_ctrl_c_only_leaves(invoke, project, cluster, address, monkeypatch):
