@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 import shutil
@@ -16,6 +17,7 @@ import click
 
 from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
+from caviar.cli.tame import tame
 from caviar.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -109,11 +111,17 @@ def _answered(query: Query) -> int:
 def _print(query: Query) -> int:
     from caviar.jobs.records import Kind
 
+    to_utf8 = codecs.getincrementaldecoder("utf-8")  # a record may end within a character
+    decoders = {Kind.OUT: to_utf8("replace"), Kind.ERR: to_utf8("replace")}
     for record in query.records():
         if record.kind == Kind.END:
             return int(record.data)
+        if record.kind not in decoders:
+            continue
         stream = sys.stderr if record.kind == Kind.ERR else sys.stdout
-        stream.write(record.data.decode("utf-8", "replace"))
+        text = decoders[record.kind].decode(record.data)
+        # what goes into a file or a pipe stays what it is, as CSV say
+        stream.write(tame(text) if stream.isatty() else text)
         stream.flush()
     return INTERRUPTED
 
@@ -133,9 +141,9 @@ def _watched(ask: Callable[[Manner], Query], manner: Manner) -> int:
                     if record.kind == Kind.END:
                         return int(record.data)
                     if record.kind == Kind.PICTURE:
-                        pictures.show(text)
+                        pictures.show(tame(text))
                     elif record.kind == Kind.ERR:
-                        sys.stderr.write(text)
+                        sys.stderr.write(tame(text))
                     if pictures.size != size:
                         query.end()
                         break

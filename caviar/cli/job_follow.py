@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caviar.cli import logs
+from caviar.cli import figures, logs
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.follow import SHARE_OF_A_CORE, Follower
 from caviar.cli.table import print_json
+from caviar.cli.tame import tame_pieces
 from caviar.errors import CaviarError, ClusterError, FolderError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
     try:
         _await_begin(jobs, job)
-        for line in own_lines(jobs.follow(job)):
+        for line in own_lines(tame_pieces(jobs.follow(job))):
             if view is None or not view.shown or not _PROGRESS.match(line):
                 err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
                 click.echo(line, err=err)
@@ -66,7 +67,7 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     if problem is not None:
         begun = info.node is not None
         more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
-        text = f"{problem}{more}"
+        text = figures.one_line(f"{problem}{more}")
         logs.say(text if status == INTERRUPTED or logs.in_json() else f"{ERROR}{text}", level=logging.ERROR)
     return status
 
@@ -76,7 +77,7 @@ def _await_begin(jobs: Jobs, job: str) -> None:
     began_s, told = time.monotonic(), False
     while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
         if not told and time.monotonic() - began_s > LONG_S:
-            click.echo(f"job {job} is {info.status}: {info.message}", err=True)
+            click.echo(figures.one_line(f"job {job} is {info.status}: {info.message}"), err=True)
             told = True
         time.sleep(BEGIN_S)
 
