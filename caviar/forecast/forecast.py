@@ -18,8 +18,9 @@ from caviar.execution.cluster import cores
 from caviar.execution.contract import Job
 from caviar.execution.resources import Resources
 from caviar.forecast import MEASURE_S
-from caviar.forecast.estimate import Estimate, training_s, wall_s, work
+from caviar.forecast.estimate import Estimate, Work, training_s, wall_s, work
 from caviar.forecast.measuring import Measured, check, measure
+from caviar.forecast.staged import staged_wall_s, waits
 from caviar.forecast.timings import Sample, Timings, recorded
 from caviar.schedulers.outlook import Outlook
 from caviar.state import Plan, proposer
@@ -115,10 +116,8 @@ def forecast(
     if found is not None and timings is not None:
         training = training_s(found, timings, trials=subject.plan.trials, workers=at_once or 1)
         if at_once is not None and limit is not None:
-            longest_s = timings.start_s + (limit - begin) * timings.mean_s
-            wall = _within(
-                wall_s(training, longest_s=longest_s, workers=at_once), subject.declaration["time_budget_s"], notes
-            )
+            wall = _wall_s(training, found, timings, stages=_stages(subject), steps=limit - begin, workers=at_once)
+            wall = _within(wall, subject.declaration["time_budget_s"], notes)
     if subject.plan.stages > 1:
         notes.append(
             "each stage after the first samples where trials did well, so more of its trials may go on than "
@@ -146,6 +145,14 @@ def forecast(
         time_budget_s=subject.declaration["time_budget_s"],
         notes=notes,
     )
+
+
+def _wall_s(
+    training: Estimate, found: Work, timings: Timings, *, stages: Sequence[int], steps: int, workers: int
+) -> Estimate:
+    if waits(stages, workers):
+        return staged_wall_s(training, found, timings, stages=stages, workers=workers)
+    return wall_s(training, longest_s=timings.start_s + steps * timings.mean_s, workers=workers)
 
 
 def _stages(subject: Subject) -> list[int]:
