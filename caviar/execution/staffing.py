@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from caviar.errors import UsageError
-from caviar.execution.nodes import Node, lacking, places
+from caviar.execution.nodes import Node, first_held, lacking, places, shared_out
 from caviar.execution.resources import Resources
 
 ASK_S = 1.0
@@ -55,11 +55,7 @@ class Staffing:
         far beyond what the sweep needs.
         """
         most = trials if self._wanted is None else min(self._wanted, trials)
-        left = max(1, most)
-        targets = []
-        for held in self._places:
-            targets.append(min(held, left))
-            left -= targets[-1]
+        targets, left = shared_out(self._places, max(1, most))
         if self._grows:
             left = min(left, max(1, at_work))
         elif self._wanted is None:
@@ -71,8 +67,7 @@ class Staffing:
 
     def _take(self, nodes: Sequence[Node]) -> None:
         self._places = places(nodes, self._kinds)
-        held = [count > 0 for count in self._places]
-        self._asked_for = held.index(True) if any(held) and not self._grows else 0
+        self._asked_for = 0 if self._grows else first_held(self._places)
         """The kind of the workers that there is no room for yet."""
 
     def _watch(self, every_s: float) -> None:

@@ -16,6 +16,7 @@ from caviar.errors import CaviarError, FolderError, UsageError
 from caviar.execution.capacity import Capacity, gpus, of_cluster, of_this_machine
 from caviar.execution.cluster import cores
 from caviar.execution.contract import Job
+from caviar.execution.nodes import first_held, shared_out
 from caviar.execution.resources import Resources
 from caviar.forecast import MEASURE_S
 from caviar.forecast.estimate import Estimate, Work, training_s, wall_s, work
@@ -123,7 +124,7 @@ def forecast(
             "each stage after the first samples where trials did well, so more of its trials may go on than "
             "expected"
         )
-    price = _price(subject.resources, capacity)
+    price = _price(subject.resources, capacity, at_once, autoscale=autoscale)
     return Forecast(
         trials=subject.plan.trials,
         first=len(subject.plan.first),
@@ -182,15 +183,19 @@ def _at_once(subject: Subject, capacity: Capacity | None, *, workers: int | None
     return min(workers or fits, subject.plan.trials)
 
 
-def _price(resources: Resources, capacity: Capacity | None) -> float | None:
-    """What a place costs an hour: of several kinds of workers, as many of each as fit, the mean."""
-    prices = [kind.price_per_hour for kind in resources.kinds]
-    fits = [1] if capacity is None or not sum(capacity.fits) else capacity.fits
-    held = [(price, count) for price, count in zip(prices, fits, strict=False) if count]
+def _price(
+    resources: Resources, capacity: Capacity | None, workers: int | None, *, autoscale: bool
+) -> float | None:
+    """What a place costs an hour: of several kinds of workers, as many of each as a run would have, the mean."""
+    kinds = resources.kinds
+    fits = [0] * len(kinds) if capacity is None else capacity.fits
+    counts, left = shared_out(fits, workers or 1)
+    counts[0 if autoscale else first_held(fits)] += left
+    held = [(kind.price_per_hour, count) for kind, count in zip(kinds, counts, strict=True) if count]
     known = [(price, count) for price, count in held if price is not None]
-    if not held or len(known) < len(held):
+    if len(known) < len(held):
         return None
-    return sum(price * count for price, count in known) / sum(count for _, count in known)
+    return sum(price * count for price, count in known) / sum(counts)
 
 
 def _within(wall: Estimate, budget_s: float | None, notes: list[str]) -> Estimate:
