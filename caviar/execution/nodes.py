@@ -40,21 +40,6 @@ def places(nodes: Sequence[Node], kinds: Sequence[Resources]) -> list[int]:
     return counts
 
 
-def shared_out(places: Sequence[int], workers: int) -> tuple[list[int], int]:
-    """So many workers among the places of each kind, those of the first kind before all others; and how many are
-    left without one."""
-    counts = []
-    for held in places:
-        counts.append(min(held, workers))
-        workers -= counts[-1]
-    return counts, workers
-
-
-def first_held(places: Sequence[int]) -> int:
-    """The kind of the workers that there is no room for: the first of which one fits, or else the first."""
-    return next((kind for kind, count in enumerate(places) if count), 0)
-
-
 def lacking(nodes: Sequence[Node], kinds: Sequence[Resources], *, here: bool = False) -> str | None:
     """What is missing where no node holds a worker of any of these kinds, in words; None: one does. ``here``: the
     only node is this machine, else they are those of the Ray cluster."""

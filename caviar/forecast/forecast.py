@@ -16,7 +16,6 @@ from caviar.errors import CaviarError, FolderError, UsageError
 from caviar.execution.capacity import Capacity, gpus, of_cluster, of_this_machine
 from caviar.execution.cluster import cores
 from caviar.execution.contract import Job
-from caviar.execution.nodes import first_held, shared_out
 from caviar.execution.resources import Resources
 from caviar.forecast import MEASURE_S
 from caviar.forecast.estimate import Estimate, Work, training_s, wall_s, work
@@ -189,8 +188,12 @@ def _price(
     """What a place costs an hour: of several kinds of workers, as many of each as a run would have, the mean."""
     kinds = resources.kinds
     fits = [0] * len(kinds) if capacity is None else capacity.fits
-    counts, left = shared_out(fits, workers or 1)
-    counts[0 if autoscale else first_held(fits)] += left
+    counts, left = [], workers or 1
+    for places in fits:
+        counts.append(min(places, left))
+        left -= counts[-1]
+    # those that wait are of the first kind that the cluster has, or may come to have
+    counts[0 if autoscale else next((kind for kind, places in enumerate(fits) if places), 0)] += left
     held = [(kind.price_per_hour, count) for kind, count in zip(kinds, counts, strict=True) if count]
     known = [(price, count) for price, count in held if price is not None]
     if len(known) < len(held):
