@@ -76,9 +76,9 @@ class Staffing:
         self._nodes = nodes
         self._over = threading.Event()
         now = nodes()
-        reasons = [lacking(now, kind) for kind in self._kinds]
-        if None not in reasons and not grows:
-            raise UsageError("; otherwise, ".join(reason for reason in reasons if reason is not None))
+        lacks = lacking(now, self._kinds)
+        if lacks is not None and not grows:
+            raise UsageError(lacks)
         self._take(now)
         threading.Thread(target=self._watch, args=(every_s,), name="caviar-staffing", daemon=True).start()
 
