@@ -43,23 +43,14 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     """Show a job until it has ended, and return its exit status. Ctrl-C leaves it alone."""
     from caviar.jobs.outcome import exit_status, trouble
 
-    view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
-    ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
     try:
-        _await_begin(jobs, job)
-        for line in own_lines(tame_pieces(jobs.follow(job))):
-            if view is None or not view.shown or not _PROGRESS.match(line):
-                err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
-                click.echo(line, err=err)
-                sys.stdout.flush()
+        _show(jobs, job, folder, as_json=as_json)
     except KeyboardInterrupt:
-        click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
+        tell_left(jobs, job)
         return INTERRUPTED
     except ClusterError as error:
-        raise ClusterError(f"{error}; job {job} may go on all the same, as {ways[0]} will show") from error
-    finally:
-        if view is not None:
-            view.close()
+        way = f"caviar logs {job} --address {jobs.address}"
+        raise ClusterError(f"{error}; job {job} may go on all the same, as {way} will show") from error
     info = jobs.info(job)
     status, problem = exit_status(info), trouble(info)
     if as_json:
@@ -70,6 +61,28 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
         text = figures.one_line(f"{problem}{more}")
         logs.say(text if status == INTERRUPTED or logs.in_json() else f"{ERROR}{text}", level=logging.ERROR)
     return status
+
+
+def tell_left(jobs: Jobs, job: str) -> None:
+    """Say that a job goes on though nobody follows it any more, and how to come back."""
+    ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
+    click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
+
+
+def _show(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> None:
+    """Show what a job prints, until it has ended. The picture is left before this is: what is said after it, even
+    of an interrupt, would be drawn over."""
+    view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
+    try:
+        _await_begin(jobs, job)
+        for line in own_lines(tame_pieces(jobs.follow(job))):
+            if view is None or not view.shown or not _PROGRESS.match(line):
+                err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
+                click.echo(line, err=err)
+                sys.stdout.flush()
+    finally:
+        if view is not None:
+            view.close()
 
 
 def _await_begin(jobs: Jobs, job: str) -> None:
