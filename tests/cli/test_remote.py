@@ -332,10 +332,36 @@ def test_the_log_of_a_job(invoke, monkeypatch, address, dashboard) -> None:
     assert (result.exit_code, result.stdout) == (0, "first\nlast\n")
     dashboard.end()
     assert invoke("logs", "job-1", "--address", address, "--follow").stdout == "first\nlast\n"
+    dashboard.job["driver_exit_code"] = 1
     dashboard.end("FAILED")
     result = invoke("logs", "job-1", "--address", address, "-f")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "first\nlast\n", "job-1 failed\n")
     assert invoke("logs", "job-2", "--address", address).exit_code == 2
+
+
+def test_who_follows_a_log_is_told_what_the_job_could_not_say(invoke, address, dashboard) -> None:
+    dashboard.job["metadata"]["caviar_command"] = "caviar submit digits.py --out /shared/runs/digits"
+    dashboard.job["driver_exit_code"] = -9
+    dashboard.end("FAILED")
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "the driver of job job-1 was ended by SIGKILL (where nobody did that, for want of memory); what was "
+        "recorded is in /shared/runs/digits; go on with: caviar submit digits.py --out /shared/runs/digits\n"
+    )
+    dashboard.job["metadata"] = {}
+    assert invoke("logs", "job-1", "--address", address, "-f").stderr == "job-1 failed\n"
+
+
+def test_who_leaves_a_log_is_told_that_the_job_goes_on(invoke, monkeypatch, address) -> None:
+    def follow(jobs, job):
+        yield "first\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Jobs, "follow", follow)
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert (result.exit_code, result.stdout) == (130, "first\n")
+    assert result.stderr.startswith(f"job job-1 goes on; caviar logs job-1 --address {address} --follow follows")
 
 
 @pytest.mark.parametrize("command", [None, "caviar submit digits.py --out /shared/runs/digits"])
