@@ -32,8 +32,8 @@ ERROR = "caviar: error: "
 LOOK_S = 2.0
 """How often it is looked whether the sweep can be seen from here."""
 
-BEGIN_S, LONG_S = 0.2, 5.0
-"""How often it is looked whether a job has begun, and when that takes long."""
+BEGIN_S, LONG_S, AGAIN_S = 0.2, 5.0, 30.0
+"""How often it is looked whether a job has begun, when that takes long, and how often that is said."""
 
 _PROGRESS = re.compile(r"\[[\d.,]+ (s|min|h|d)\b[^\]]*\] ")
 """How a line begins that tells how a sweep stands."""
@@ -87,11 +87,15 @@ def _show(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> None:
 
 def _await_begin(jobs: Jobs, job: str) -> None:
     """Wait until a job has begun, or ended without that; say what it waits for where that takes long."""
-    began_s, told = time.monotonic(), False
+    from caviar.jobs.outcome import awaited
+
+    began_s = time.monotonic()
+    tell_s = began_s + LONG_S
     while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
-        if not told and time.monotonic() - began_s > LONG_S:
-            click.echo(figures.one_line(f"job {job} is {info.status}: {info.message}"), err=True)
-            told = True
+        if (now_s := time.monotonic()) > tell_s:
+            took = figures.duration(now_s - began_s)
+            click.echo(figures.one_line(f"job {job} has not begun after {took}: {awaited(info)}"), err=True)
+            tell_s = now_s + AGAIN_S
         time.sleep(BEGIN_S)
 
 

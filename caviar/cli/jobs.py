@@ -28,6 +28,9 @@ LOOK_S = 0.25
 BEYOND_S = 30.0
 """How much longer than it may take, the end of a job is waited for."""
 
+UNBEGUN_S = 5.0
+"""How long that of a job is that has no driver yet: it cannot end before it begins, and that may take minutes."""
+
 
 def cluster_option(command: AnyFunction) -> AnyFunction:
     """``--address`` of commands that are about a cluster and its jobs."""
@@ -117,6 +120,7 @@ def cancel(job: str, address: str | None) -> int:
     What has been reported is committed first. `caviar stop` ends a sweep for good, with its results as they are.
     """
     from caviar.jobs.client import Jobs
+    from caviar.jobs.outcome import awaited
 
     cluster = Jobs(address)
     info = cluster.info(job)
@@ -127,11 +131,14 @@ def cancel(job: str, address: str | None) -> int:
         return DONE
     asked_s = time.monotonic()
     cluster.stop(job)
-    info = _await_end(cluster, job, info.stop_wait_s + BEYOND_S)
+    if not (info := cluster.info(job)).ended and info.node is None:
+        click.echo(f"{job} has no driver yet: {awaited(info)}; it ends as soon as that is over", err=True)
+    info = _await_end(cluster, job)
     took = time.monotonic() - asked_s
     if not info.ended:
         click.echo(
-            f"{job} was asked to end, and is {info.status} yet: it ends as soon as the cluster comes to it",
+            f"{job} was asked to end, and is {info.status} yet: it ends as soon as the cluster comes to it, as "
+            f"caviar logs {job} --address {cluster.address} --follow will show",
             err=True,
         )
         return FAILED
@@ -139,11 +146,15 @@ def cancel(job: str, address: str | None) -> int:
     return DONE
 
 
-def _await_end(cluster: Jobs, job: str, timeout_s: float) -> JobInfo:
-    until_s = time.monotonic() + timeout_s
+def _await_end(cluster: Jobs, job: str) -> JobInfo:
+    """The job once it has ended, or is not waited for any longer."""
+    asked_s = begun_s = time.monotonic()
     while True:
-        info = cluster.info(job)
-        if info.ended or time.monotonic() > until_s:
+        info, now_s = cluster.info(job), time.monotonic()
+        if info.node is None:
+            begun_s = now_s
+        late = now_s - asked_s > UNBEGUN_S if info.node is None else now_s - begun_s > info.stop_wait_s + BEYOND_S
+        if info.ended or late:
             return info
         time.sleep(LOOK_S)
 

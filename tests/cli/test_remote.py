@@ -378,6 +378,21 @@ def test_a_job_that_is_cancelled_is_told_how_to_go_on(invoke, address, dashboard
     assert (again.exit_code, again.stdout) == (0, "job-1 has ended already: stopped\n")
 
 
+def test_a_job_that_has_not_begun_is_not_waited_for_as_one_that_has(
+    invoke, monkeypatch, address, dashboard
+) -> None:
+    monkeypatch.setattr(cli_jobs, "UNBEGUN_S", 0.0)
+    dashboard.job |= {"driver_node_id": None, "status": "PENDING", "runtime_env": {"pip": {"packages": ["x"]}}}
+    dashboard.on_stop = lambda: None
+    result = invoke("cancel", "job-1", "--address", address)
+    assert result.exit_code == 1
+    first, last = result.stderr.splitlines()
+    assert first == (
+        "job-1 has no driver yet: the cluster installs its packages (pip); it ends as soon as that is over"
+    )
+    assert last.startswith("job-1 was asked to end, and is pending yet: ")
+
+
 def test_a_job_that_does_not_end(invoke, monkeypatch, address, dashboard) -> None:
     monkeypatch.setattr(cli_jobs, "BEYOND_S", 0.0)
     dashboard.job["runtime_env"] = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "0"}}
