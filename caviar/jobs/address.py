@@ -17,6 +17,9 @@ VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 DASHBOARD_PORT, GCS_PORT, CLIENT_PORT = 8265, 6379, 10001
 
+LIKELY_PORTS = range(8000, 9000)
+"""Where a dashboard may be; who gives another port without http:// may well mean something else by it."""
+
 
 def dashboard_address(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """The URL of a cluster's dashboard: ``given``, or else what the environment names.
@@ -36,7 +39,7 @@ def dashboard_address(given: str | None, environment: Mapping[str, str] = os.env
     if scheme in ("http", "https") and host and port not in (GCS_PORT, CLIENT_PORT):
         return address
     host = None if host in ("auto", "local") else host  # words for a cluster on this machine
-    meant = f"http://{host or 'HEAD'}:{port if port not in (None, GCS_PORT, CLIENT_PORT) else DASHBOARD_PORT}"
+    meant = f"http://{host or 'HEAD'}:{port if port in LIKELY_PORTS else DASHBOARD_PORT}"
     what = ": that is the port by which Ray's own processes find each other;" if port == GCS_PORT else ":"
     raise UsageError(f"--address {given}{what} jobs need the address of the cluster's dashboard, as {meant}")
 

@@ -332,10 +332,36 @@ def test_the_log_of_a_job(invoke, monkeypatch, address, dashboard) -> None:
     assert (result.exit_code, result.stdout) == (0, "first\nlast\n")
     dashboard.end()
     assert invoke("logs", "job-1", "--address", address, "--follow").stdout == "first\nlast\n"
+    dashboard.job["driver_exit_code"] = 1
     dashboard.end("FAILED")
     result = invoke("logs", "job-1", "--address", address, "-f")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "first\nlast\n", "job-1 failed\n")
     assert invoke("logs", "job-2", "--address", address).exit_code == 2
+
+
+def test_who_follows_a_log_is_told_what_the_job_could_not_say(invoke, address, dashboard) -> None:
+    dashboard.job["metadata"]["caviar_command"] = "caviar submit digits.py --out /shared/runs/digits"
+    dashboard.job["driver_exit_code"] = -9
+    dashboard.end("FAILED")
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "the driver of job job-1 was ended by SIGKILL (where nobody did that, for want of memory); what was "
+        "recorded is in /shared/runs/digits; go on with: caviar submit digits.py --out /shared/runs/digits\n"
+    )
+    dashboard.job["metadata"] = {}
+    assert invoke("logs", "job-1", "--address", address, "-f").stderr == "job-1 failed\n"
+
+
+def test_who_leaves_a_log_is_told_that_the_job_goes_on(invoke, monkeypatch, address) -> None:
+    def follow(jobs, job):
+        yield "first\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Jobs, "follow", follow)
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert (result.exit_code, result.stdout) == (130, "first\n")
+    assert result.stderr.startswith(f"job job-1 goes on; caviar logs job-1 --address {address} --follow follows")
 
 
 @pytest.mark.parametrize("command", [None, "caviar submit digits.py --out /shared/runs/digits"])
@@ -350,6 +376,21 @@ def test_a_job_that_is_cancelled_is_told_how_to_go_on(invoke, address, dashboard
     assert (command or "submit it again with the same --out") in result.stdout
     again = invoke("cancel", "job-1", "--address", address)
     assert (again.exit_code, again.stdout) == (0, "job-1 has ended already: stopped\n")
+
+
+def test_a_job_that_has_not_begun_is_not_waited_for_as_one_that_has(
+    invoke, monkeypatch, address, dashboard
+) -> None:
+    monkeypatch.setattr(cli_jobs, "UNBEGUN_S", 0.0)
+    dashboard.job |= {"driver_node_id": None, "status": "PENDING", "runtime_env": {"pip": {"packages": ["x"]}}}
+    dashboard.on_stop = lambda: None
+    result = invoke("cancel", "job-1", "--address", address)
+    assert result.exit_code == 1
+    first, last = result.stderr.splitlines()
+    assert first == (
+        "job-1 has no driver yet: the cluster installs its packages (pip); it ends as soon as that is over"
+    )
+    assert last.startswith("job-1 was asked to end, and is pending yet: ")
 
 
 def test_a_job_that_does_not_end(invoke, monkeypatch, address, dashboard) -> None:

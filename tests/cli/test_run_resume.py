@@ -79,6 +79,18 @@ def test_what_was_given_at_first_holds_and_something_else_is_refused_or_allowed(
     assert again("--trials", "7").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_what_is_another_sweep_is_refused_with_that_line_alone(invoke, finished, write, tmp_path, command):
+    out = shutil.copytree(finished, tmp_path / "out")
+    other = write((finished.parent / "finished_experiment.py").read_text().replace("trials=5", "trials=5, seed=7"))
+    words = [other, "--out", out, "--resume"] if command == "run" else [out, "--file", other]
+    refused = invoke(command, *words, "--executor", "inline")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"caviar: error: {out}: this Sweep is not the one that was recorded: ")
+    assert "seed: " in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_a_sweep_that_was_extended_is_still_the_same(again, invoke, tmp_path):
     again()
     again()

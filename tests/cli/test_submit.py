@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import re
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from caviar.cli import job_follow
 from caviar.cli.job_follow import own_lines
 from caviar.jobs.client import Jobs
 from caviar.store.beginnings import check_new
@@ -192,6 +195,31 @@ def test_neither_its_log_nor_what_ray_says_of_it_steers_the_terminal(invoke, pro
     cluster.exit_code, cluster.message = None, "it\x1b]0;title\x07 broke"
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "b")
     assert done.stderr == "caviar: error: job b could not begin: it ]0;title  broke\n"
+
+
+def test_what_a_job_waits_for_is_said_now_and_then(invoke, project, cluster, address, monkeypatch):
+    looked = []
+
+    class Slow(Jobs):
+        def info(self, job):
+            looked.append(job)
+            begun = super().info(job)
+            return begun if len(looked) > 3 else dataclasses.replace(begun, node=None, status="pending")
+
+    monkeypatch.setattr("caviar.jobs.client.Jobs", Slow)
+    for name in ("BEGIN_S", "LONG_S", "AGAIN_S"):
+        monkeypatch.setattr(job_follow, name, 0.0)
+    (project / "needs.txt").write_text("scikit-learn\n")
+    options = ["--address", address, "--out", "/shared/x", "--requirements", "needs.txt"]
+    done = invoke("submit", "train.py", *options)
+    assert done.exit_code == 0, done.output
+    told = done.stderr.splitlines()
+    assert len(told) == 3
+    name = cluster.submitted[0]["submission_id"]
+    for line in told:
+        assert re.fullmatch(
+            rf"job {name} has not begun after .* s: the cluster installs its packages \(pip\)", line
+        )
 
 
 def test_machines_get_json_alone(invoke, project, cluster, address):

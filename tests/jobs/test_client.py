@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import AuthenticationError
 
 from caviar.errors import CaviarError, ClusterError, UsageError
 from caviar.jobs import log, trouble
@@ -36,6 +37,8 @@ def _nothing_known_of_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         ("http://10.0.0.1:6379", "http://10.0.0.1:8265"),
         ("ray://head:10001", "http://head:8265"),
         ("head:8265", "http://head:8265"),
+        ("head:8266", "http://head:8266"),
+        ("127.0.0.2:23805", "http://127.0.0.2:8265"),
         ("head", "http://head:8265"),
         ("auto", "http://HEAD:8265"),
         ("http://head:port", "http://HEAD:8265"),
@@ -150,8 +153,22 @@ def test_a_cluster_that_asks_for_a_token_is_given_the_one_that_there_is(monkeypa
         assert "does not take the token" in cannot_be_reached(address)
         monkeypatch.setenv("RAY_AUTH_TOKEN", "sesame")
         assert Jobs(address).info("job-1").id == "job-1"
-        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-        assert "it asks for a token" in cannot_be_reached(address)
+        for mode in ("disabled", "tokn"):
+            monkeypatch.setenv("RAY_AUTH_MODE", mode)
+            told = (
+                f"it asks for a token, and RAY_AUTH_MODE is '{mode}', which sends none; set RAY_AUTH_MODE=token, "
+            )
+            assert cannot_be_reached(address).startswith(told)
+
+
+def test_who_has_said_that_a_token_is_to_be_sent_is_asked_for_the_token_alone(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with serving(Dashboard(token="sesame")) as address:
+        assert cannot_be_reached(address).startswith("it asks for a token; set RAY_AUTH_TOKEN to the cluster's ")
+    told = trouble.unreachable(AuthenticationError("no token"))
+    assert told.startswith(
+        "RAY_AUTH_MODE asks for a token, and there is none: set RAY_AUTH_TOKEN to the cluster's "
+    )
 
 
 def test_a_token_is_not_shown_to_who_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
