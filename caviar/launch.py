@@ -70,7 +70,8 @@ class Continuation:
     more_trials: int = 0
     max_step: int | None = None
     allow_change: bool = False
-    take_over: bool = False
+    take_over: bool | Lease = False
+    """From a driver that seems to be alive: from any, or from the one that has this lease."""
     source: Mapping[str, Any] | None = None
     """Where it is declared now; None: where it was."""
     space: NarrowedSpace | None = None

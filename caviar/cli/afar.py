@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 import shutil
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
+from caviar.cli.tame import tame
 from caviar.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -73,7 +76,8 @@ def words(context: click.Context, folder: str) -> list[str]:
     options, arguments = [context.command.name], ["--"]
     for param in context.command.params:
         given = context.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-        if not given or param.name == "address":
+        # what is not exposed is about the lines of any command
+        if not given or not param.expose_value or param.name == "address":
             continue
         value: Any = context.params.get(param.name or "")
         if isinstance(param, click.Argument):
@@ -84,9 +88,7 @@ def words(context: click.Context, folder: str) -> list[str]:
                 options += [option] if value == (True if param.is_bool_flag else param.flag_value) else []
             else:
                 options += [f"{option}={each}" for each in (value if param.multiple else [value])]
-    if "--debug" in sys.argv:
-        options.append("--debug")
-    return options + arguments
+    return [*options, *logs.as_words(), *arguments]
 
 
 def _answered(query: Query) -> int:
@@ -109,11 +111,17 @@ def _answered(query: Query) -> int:
 def _print(query: Query) -> int:
     from caviar.jobs.records import Kind
 
+    to_utf8 = codecs.getincrementaldecoder("utf-8")  # a record may end within a character
+    decoders = {Kind.OUT: to_utf8("replace"), Kind.ERR: to_utf8("replace")}
     for record in query.records():
         if record.kind == Kind.END:
             return int(record.data)
+        if record.kind not in decoders:
+            continue
         stream = sys.stderr if record.kind == Kind.ERR else sys.stdout
-        stream.write(record.data.decode("utf-8", "replace"))
+        text = decoders[record.kind].decode(record.data)
+        # what goes into a file or a pipe stays what it is, as CSV say
+        stream.write(tame(text) if stream.isatty() else text)
         stream.flush()
     return INTERRUPTED
 
@@ -133,9 +141,9 @@ def _watched(ask: Callable[[Manner], Query], manner: Manner) -> int:
                     if record.kind == Kind.END:
                         return int(record.data)
                     if record.kind == Kind.PICTURE:
-                        pictures.show(text)
+                        pictures.show(tame(text))
                     elif record.kind == Kind.ERR:
-                        sys.stderr.write(text)
+                        sys.stderr.write(tame(text))
                     if pictures.size != size:
                         query.end()
                         break

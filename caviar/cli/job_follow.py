@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caviar.cli import figures, logs
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.follow import SHARE_OF_A_CORE, Follower
 from caviar.cli.table import print_json
+from caviar.cli.tame import tame_pieces
 from caviar.errors import CaviarError, ClusterError, FolderError
 
 if TYPE_CHECKING:
@@ -44,9 +47,10 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
     try:
         _await_begin(jobs, job)
-        for line in own_lines(jobs.follow(job)):
+        for line in own_lines(tame_pieces(jobs.follow(job))):
             if view is None or not view.shown or not _PROGRESS.match(line):
-                click.echo(line, err=line.startswith(ERROR) or (as_json and not line.startswith("{")))
+                err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
+                click.echo(line, err=err)
                 sys.stdout.flush()
     except KeyboardInterrupt:
         click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
@@ -63,7 +67,8 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     if problem is not None:
         begun = info.node is not None
         more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
-        click.echo(f"{'' if status == INTERRUPTED else ERROR}{problem}{more}", err=True)
+        text = figures.one_line(f"{problem}{more}")
+        logs.say(text if status == INTERRUPTED or logs.in_json() else f"{ERROR}{text}", level=logging.ERROR)
     return status
 
 
@@ -72,7 +77,7 @@ def _await_begin(jobs: Jobs, job: str) -> None:
     began_s, told = time.monotonic(), False
     while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
         if not told and time.monotonic() - began_s > LONG_S:
-            click.echo(f"job {job} is {info.status}: {info.message}", err=True)
+            click.echo(figures.one_line(f"job {job} is {info.status}: {info.message}"), err=True)
             told = True
         time.sleep(BEGIN_S)
 

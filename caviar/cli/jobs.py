@@ -13,6 +13,7 @@ import click
 from caviar.cli import figures
 from caviar.cli.app import DONE, FAILED, debug_option
 from caviar.cli.table import Form, form_options, print_json, print_rows
+from caviar.cli.tame import tame, tame_pieces
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def jobs(address: str | None, everything: bool, form: Form | None) -> None:
         return
     rows = [
         [
-            job.id,
+            figures.one_line(job.id),
             job.status,
             _took(job),
             "-"
             if job.start_time_s is None
             else figures.moment(datetime.fromtimestamp(job.start_time_s, UTC))[:19],
-            job.folder or figures.one_line(job.entrypoint),
+            figures.one_line(job.folder or job.entrypoint),
         ]
         for job in found
     ]
@@ -88,10 +89,10 @@ def logs(job: str, address: str | None, follow: bool) -> int:
 
     cluster = Jobs(address)
     if not follow:
-        click.echo(cluster.log(job), nl=False)
+        click.echo(tame(cluster.log(job)), nl=False)
         return DONE
     cluster.info(job)  # whether there is such a job is known at once
-    for piece in cluster.follow(job):
+    for piece in tame_pieces(cluster.follow(job)):
         sys.stdout.write(piece)
         sys.stdout.flush()
     info = cluster.info(job)
@@ -129,7 +130,7 @@ def cancel(job: str, address: str | None) -> int:
             err=True,
         )
         return FAILED
-    click.echo(_told(info, took))
+    click.echo(figures.one_line(_told(info, took)))
     return DONE
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +62,25 @@ def only(address: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def trusted(address: str) -> bool:
+    """Whether a token may be shown to who asks for it there, though nobody said that it is to be sent: over TLS,
+    or within a network of one's own."""
+    parts = urlsplit(address)
+    if parts.scheme == "https":
+        return True
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return not any(_public(str(each[4][0])) for each in found)
+
+
+def _public(address: str) -> bool:
+    ip = ip_address(address.partition("%")[0])
+    inner = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return (inner or ip).is_global
 
 
 def token_headers() -> dict[str, str]:

@@ -83,6 +83,11 @@ def at_work(jobs: Sequence[JobInfo], out: Place) -> JobInfo | None:
     return next((job for job in jobs if job.folder == str(out) and job.kind == SWEEP and not job.ended), None)
 
 
+def succeeds(job: str, wanted: str | None) -> bool:
+    """Whether a job is the one that is wanted, or by its name a successor of it, as `free_id` calls them."""
+    return wanted is not None and re.fullmatch(rf"{re.escape(wanted)}(-\d+)?", job) is not None
+
+
 def free_id(wanted: str | None, jobs: Sequence[JobInfo], *, stem: str) -> str:
     """An id for a new job that no other has; one that ended gives its name, with a number, to its successor.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -16,14 +17,14 @@ from rich.console import Console
 from rich.text import Text
 
 import caviar
-from caviar.cli import afar, answering, main
+from caviar.cli import afar, answering, logs, main
 from caviar.cli import jobs as cli_jobs
 from caviar.cli.app import COMMANDS
 from caviar.cli.follow import Follower
 from caviar.cli.pictures import Drawn, OverdueError, Pictures
 from caviar.errors import ClusterError
 from caviar.jobs import far_end, log, query
-from caviar.jobs.client import Jobs
+from caviar.jobs.client import JobInfo, Jobs
 from caviar.jobs.query import Manner, Query
 from caviar.jobs.records import Kind, Record, from_pieces, to_line
 from tests.cli.beside import running
@@ -77,6 +78,14 @@ def words(*args: str, folder: str = "/far/away") -> list[str]:
 )
 def test_the_same_command_line_goes_to_the_cluster(given: list[str], sent: list[str]) -> None:
     assert words(*given) == [*sent, "--", "/far/away"]
+
+
+def test_it_goes_there_with_how_lines_are_written(own_logging) -> None:
+    given = ["status", "runs/x", "--json", "--log-format", "json", "--debug"]
+    logs.configure(debug=True, as_json=True)
+    assert words(*given) == ["status", "--json", "--log-format=json", "--debug", "--", "/far/away"]
+    logs.configure(debug=False, as_json=False)
+    assert words("status", "runs/x", "--log-format", "text") == ["status", "--", "/far/away"]
 
 
 def test_what_is_set_goes_to_the_cluster_as_it_is_given() -> None:
@@ -275,10 +284,18 @@ def test_a_query_without_an_answer_says_why(address, dashboard, log_text, exit_c
 def test_queries_that_have_ended_are_forgotten(address, dashboard) -> None:
     dashboard.job = {**dashboard.job, "metadata": {"caviar_kind": "query"}}
     jobs = Jobs(address)
-    query.forget(jobs, jobs.list())
-    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    [under_way] = jobs.list()
     dashboard.end()
-    query.forget(jobs, jobs.list())
+    [ended] = jobs.list()
+
+    def later(s: float) -> JobInfo:
+        return dataclasses.replace(under_way, id="later", start_time_s=(ended.end_time_s or 0) + s)
+
+    # whatever the time is here, far after all of these
+    for listed in ([], [under_way], [ended], [later(59), ended], [later(61), under_way]):
+        query.forget(jobs, listed)
+    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    query.forget(jobs, [later(61), ended])
     assert "DELETE /api/jobs/job-1" in dashboard.seen
 
 
