@@ -334,12 +334,14 @@ def test_wrong_use_is_one_line_and_nothing_is_sent(invoke, project, cluster, add
 
 
 def test_too_large_a_folder_is_told_before_anything_is_sent(invoke, project, cluster, address, monkeypatch):
-    monkeypatch.setattr("caviar.jobs.submission.most_bytes", lambda: 1000)
+    for module in ("submission", "package"):
+        monkeypatch.setattr(f"caviar.jobs.{module}.most_bytes", lambda: 1000)
     (project / "data.bin").write_bytes(bytes(range(256)) * 4 + Path(__file__).read_bytes()[:3000])
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x")
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "more than the 1.0 kB that Ray takes; the largest: data.bin (4.0 kB)" in done.stderr
+    assert done.stdout.endswith("packing it, to see whether it then has less than the 1.0 kB that Ray takes\n")
     assert "PUT package" not in cluster.seen
 
 
