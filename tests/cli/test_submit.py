@@ -212,6 +212,16 @@ def test_what_a_job_waits_for_is_said_now_and_then(invoke, project, cluster, add
         )
 
 
+def test_neither_its_log_nor_what_ray_says_of_it_steers_the_terminal(invoke, project, cluster, address):
+    cluster.printed = b"\x1b]0;title\x07\x1b[32mgreen\x1b[0m\n"
+    cluster.exit_code, cluster.message = 0, "x"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "a")
+    assert done.stdout.endswith("\n]0;titlegreen\n"), "colours are for terminals"
+    cluster.exit_code, cluster.message = None, "it\x1b]0;title\x07 broke"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "b")
+    assert done.stderr == "caviar: error: job b could not begin: it ]0;title  broke\n"
+
+
 def test_machines_get_json_alone(invoke, project, cluster, address):
     cluster.printed = b'a warning\n{"kind": "progress"}\n{"kind": "result"}\n'
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--json")
