@@ -5,11 +5,13 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import functools
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +20,7 @@ import click
 from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.tame import tame
-from caviar.errors import ClusterError
+from caviar.errors import ClusterError, FolderError
 
 if TYPE_CHECKING:
     from caviar.jobs.query import Manner, Query
@@ -36,7 +38,12 @@ def address_option(command: AnyFunction) -> AnyFunction:
     @functools.wraps(command)
     def reach(*args: Any, address: str | None, **params: Any) -> Any:
         if address is None:
-            return command(*args, **params)
+            try:
+                return command(*args, **params)
+            except FolderError as error:
+                if not _may_be_a_job(str(params["folder"])):
+                    raise
+                raise FolderError(f"{error}; for the id of a job, give its cluster with --address") from error
         return carried_out_afar(click.get_current_context(), address)
 
     option = click.option(
@@ -45,6 +52,13 @@ def address_option(command: AnyFunction) -> AnyFunction:
         help="Ask on this Ray cluster (http://HEAD:8265); DIR is as known there, or a job's id.",
     )
     return option(reach)  # type: ignore[return-value]
+
+
+def _may_be_a_job(folder: str) -> bool:
+    """Whether what is no folder here looks like the id of a job to who has not named a cluster."""
+    from caviar.jobs.query import SETTING  # set where this is carried out for somebody who has
+
+    return SETTING not in os.environ and "/" not in folder and not Path(folder).exists()
 
 
 def carried_out_afar(context: click.Context, address: str) -> int:

@@ -71,7 +71,7 @@ def submit(
     from caviar.jobs import submission
     from caviar.jobs.client import Jobs
     from caviar.jobs.environment import without
-    from caviar.jobs.package import told
+    from caviar.jobs.package import most_bytes, size, told
     from caviar.jobs.working_dir import default_root, survey
 
     tell: Tell = functools.partial(click.echo, err=as_json)
@@ -108,6 +108,8 @@ def submit(
         for line in sent.left_out:
             tell(f"left out: {line}")
         tell(f"working directory: {told(sent)}")
+        if sent.size_bytes > (most := most_bytes()):
+            tell(f"packing it, to see whether it then has less than the {size(most)} that Ray takes")
         wanted.send(jobs, job, sent, command=_again(jobs.address))
     if as_json:
         print_json({"kind": "job", "job": job, "address": jobs.address, "folder": str(folder)})

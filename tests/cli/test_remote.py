@@ -189,6 +189,18 @@ def test_the_far_end_tells_errors_and_their_status(capfd, invoke, tmp_path) -> N
     assert (text_of(records, Kind.ERR), int(records[-1].data)) == (here.stderr, here.exit_code) != ("", 0)
 
 
+def test_the_id_of_a_job_without_its_cluster_is_told(capfd, invoke, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hint = "; for the id of a job, give its cluster with --address\n"
+    assert invoke("status", "digits-7f3a2c").stderr == f"caviar: error: digits-7f3a2c: no such folder{hint}"
+    assert hint not in invoke("status", "runs/digits").stderr
+    (tmp_path / "digits").mkdir()
+    assert hint not in invoke("status", "digits").stderr
+    monkeypatch.setenv("CAVIAR_ANSWERING", "{}")
+    far = text_of(answered(capfd, "status", "digits-7f3a2c"), Kind.ERR)
+    assert far == "caviar: error: digits-7f3a2c: no such folder\n"
+
+
 def test_the_far_end_draws_for_a_terminal_of_the_size_asked_for(capfd, finished) -> None:
     records = answered(capfd, "watch", finished, manner=Manner(terminal=True, columns=60, lines=12))
     pictures = [record.data.decode() for record in records if record.kind == Kind.PICTURE]

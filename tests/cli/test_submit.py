@@ -187,16 +187,6 @@ def test_a_job_that_could_not_begin_is_told_in_a_line(invoke, project, cluster, 
     assert done.stderr.endswith("could not begin: No matching distribution for x\n")
 
 
-def test_neither_its_log_nor_what_ray_says_of_it_steers_the_terminal(invoke, project, cluster, address):
-    cluster.printed = b"\x1b]0;title\x07\x1b[32mgreen\x1b[0m\n"
-    cluster.exit_code, cluster.message = 0, "x"
-    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "a")
-    assert done.stdout.endswith("\n]0;titlegreen\n"), "colours are for terminals"
-    cluster.exit_code, cluster.message = None, "it\x1b]0;title\x07 broke"
-    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "b")
-    assert done.stderr == "caviar: error: job b could not begin: it ]0;title  broke\n"
-
-
 def test_what_a_job_waits_for_is_said_now_and_then(invoke, project, cluster, address, monkeypatch):
     looked = []
 
@@ -220,6 +210,16 @@ def test_what_a_job_waits_for_is_said_now_and_then(invoke, project, cluster, add
         assert re.fullmatch(
             rf"job {name} has not begun after .* s: the cluster installs its packages \(pip\)", line
         )
+
+
+def test_neither_its_log_nor_what_ray_says_of_it_steers_the_terminal(invoke, project, cluster, address):
+    cluster.printed = b"\x1b]0;title\x07\x1b[32mgreen\x1b[0m\n"
+    cluster.exit_code, cluster.message = 0, "x"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "a")
+    assert done.stdout.endswith("\n]0;titlegreen\n"), "colours are for terminals"
+    cluster.exit_code, cluster.message = None, "it\x1b]0;title\x07 broke"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "b")
+    assert done.stderr == "caviar: error: job b could not begin: it ]0;title  broke\n"
 
 
 def test_machines_get_json_alone(invoke, project, cluster, address):
@@ -344,12 +344,14 @@ def test_wrong_use_is_one_line_and_nothing_is_sent(invoke, project, cluster, add
 
 
 def test_too_large_a_folder_is_told_before_anything_is_sent(invoke, project, cluster, address, monkeypatch):
-    monkeypatch.setattr("caviar.jobs.submission.most_bytes", lambda: 1000)
+    for module in ("submission", "package"):
+        monkeypatch.setattr(f"caviar.jobs.{module}.most_bytes", lambda: 1000)
     (project / "data.bin").write_bytes(bytes(range(256)) * 4 + Path(__file__).read_bytes()[:3000])
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x")
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "more than the 1.0 kB that Ray takes; the largest: data.bin (4.0 kB)" in done.stderr
+    assert done.stdout.endswith("packing it, to see whether it then has less than the 1.0 kB that Ray takes\n")
     assert "PUT package" not in cluster.seen
 
 
