@@ -70,7 +70,8 @@ class Continuation:
     more_trials: int = 0
     max_step: int | None = None
     allow_change: bool = False
-    take_over: bool = False
+    take_over: bool | Lease = False
+    """From a driver that seems to be alive: from any, or from the one that has this lease."""
     source: Mapping[str, Any] | None = None
     """Where it is declared now; None: where it was."""
     space: NarrowedSpace | None = None
@@ -116,11 +117,8 @@ def go_on(commission: Commission, how: Continuation) -> None:
     seen = reader.refresh().events
     check_complete(first, folder, to_go_on=True)
     change = difference(reader.declaration, commission.declaration, first=first)
-    if change.told and not how.allow_change:
-        raise UsageError(
-            f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
-            "(--allow-change, in Python allow_change=True, goes on with it all the same)"
-        )
+    if not how.allow_change:
+        _refuse(folder, change)
     finished = reader.state() == "finished" and not how.extends and not change.told and asked(folder) is None
     if finished and _all_done(seen, where=str(folder)):
         _close_after(folder)
@@ -150,6 +148,24 @@ def go_on(commission: Commission, how: Continuation) -> None:
         runner.run(resumption)
     finally:
         commission.executor.close()
+
+
+def check_same(folder: SweepFolder, declaration: Mapping[str, Any]) -> None:
+    """See that a sweep can be gone on with as this declaration has it, without a change that needs to be allowed:
+    `UsageError` as of `go_on`, for who would show something before that."""
+    first = folder.declaration()
+    reader = Reader(folder.path, metrics=False)
+    reader.refresh()
+    check_complete(first, folder, to_go_on=True)
+    _refuse(folder, difference(reader.declaration, declaration, first=first))
+
+
+def _refuse(folder: SweepFolder, change: Difference) -> None:
+    if change.told:
+        raise UsageError(
+            f"{folder}: this Sweep is not the one that was recorded: {'; '.join(change.told)} "
+            "(--allow-change, in Python allow_change=True, goes on with it all the same)"
+        )
 
 
 def _close_after(folder: SweepFolder) -> None:

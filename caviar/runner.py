@@ -209,14 +209,17 @@ class Runner:
         while not self._controller.ended:
             self._executor.expect(self._controller.to_come)
             if self._commits.stuck is None:
-                room = self._executor.room()
-                if room > 0:
-                    self._handle(RoomOffered(room), self._executor.now_us())
+                self._offer_room()
             self._executor.poll(POLL_S)
             self._turn()
         for command in self._inbox.take():  # nobody will come to them after this
             if command.command != "adopt":  # which waits for whoever goes on with the run
                 self._obey(command)
+
+    def _offer_room(self) -> None:
+        room = self._executor.room()
+        if room > 0:
+            self._handle(RoomOffered(room), self._executor.now_us())
 
     def _turn(self) -> None:
         """What is due between two events: an interrupt, commands, the time budget, a commit."""
@@ -355,6 +358,7 @@ class Runner:
             self._narrow_from = time.monotonic() + NARROW_AGAIN_S
             return
         self._handle(narrowed, self._executor.now_us())
+        self._offer_room()  # those that waited for it begin before time goes on
 
     def _begin_to_bring(self, order: Bring) -> None:
         """Have what is to be adopted brought on a thread beside: it may be large, and training goes on meanwhile.

@@ -41,6 +41,7 @@ from caviar.space import NarrowedSpace, Space
 from caviar.state import Plan
 from caviar.store.checkpoints import CheckpointFiles
 from caviar.store.layout import SweepFolder
+from caviar.store.lease import Lease
 from caviar.store.place import place
 from caviar.trial import MAX_TRIALS
 
@@ -174,7 +175,7 @@ class Sweep:
         *,
         resume: bool = False,
         allow_change: bool = False,
-        take_over: bool = False,
+        take_over: bool | Lease = False,
         on_event: Observer | None = None,
         source: Mapping[str, Any] | None = None,
     ) -> Result:
@@ -189,9 +190,10 @@ class Sweep:
         begins one). Trials that have ended are not run again; those cut off start a new attempt from their last
         checkpoint. A sweep other than the recorded one (space, metric, code, ...) raises `UsageError` with the
         difference, unless ``allow_change``: then it is recorded, and another space, sampler or seed opens a new
-        stage. ``take_over``: also from a driver that seems to be alive (`LeaseError` otherwise). ``source``:
-        where ``caviar resume`` finds this Sweep again: its ``file``, and where it takes them, the ``name`` in that
-        file and ``changes`` by the command line; None: the file that defines the training function.
+        stage. ``take_over``: also from a driver that seems to be alive (`LeaseError` otherwise), or, given a
+        lease, from the one driver that has it. ``source``: where ``caviar resume`` finds this Sweep again: its
+        ``file``, and where it takes them, the ``name`` in that file and ``changes`` by the command line; None: the
+        file that defines the training function.
         """
         declared = self._as_in(path) if resume else self
         commission = declared._commission(path, executor, on_event, source)

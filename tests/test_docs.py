@@ -169,3 +169,26 @@ def test_the_layers_in_the_architecture_are_those_that_are_checked() -> None:
 
 def test_the_changelog_has_this_version() -> None:
     assert f"## [{caviar.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_architecture_names_who_imports_ray() -> None:
+    package = ROOT / "caviar"
+    importing = {
+        file.relative_to(package)
+        for file in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) ray\b", file.read_text("utf-8"), re.MULTILINE)
+    }
+    said = re.search(r"Only the Ray executor \(in `execution/`: ([^)]*)\) and `jobs/` import ray", architecture())
+    assert said is not None
+    named = set(re.findall(r"`(\w+\.py)`", said[1]))
+    assert named == {path.name for path in importing if path.parts[0] == "execution"}
+    assert {path.parts[0] for path in importing} == {"execution", "jobs"}
+
+
+def test_architecture_says_nothing_twice() -> None:
+    sentences = [one for one in re.split(r"(?<=[.:;]) ", architecture()) if len(one) > 40]
+    assert len(sentences) == len(set(sentences)), {one for one in sentences if sentences.count(one) > 1}
+
+
+def architecture() -> str:
+    return " ".join((ROOT / "docs" / "architecture.md").read_text("utf-8").split())

@@ -385,3 +385,16 @@ def test_another_seed_begins_a_stage_in_the_space_that_was_zoomed_to(tmp_path: P
     zoomed = sweep.run(tmp_path / "a", caviar.Inline()).last_space
     result = sweep.but(seed=5).extend(tmp_path / "a", caviar.Inline(), trials=10, allow_change=True)
     assert result.last_space == zoomed != result.space
+
+
+def test_trials_that_waited_for_a_stage_begin_when_it_opens(tmp_path: Path) -> None:
+    def train(trial: caviar.Trial) -> None:
+        for _ in trial.steps():
+            trial.report(loss=trial.params["lr"])
+
+    sweep = caviar.Sweep(train, SPACE, metric="loss", trials=8, max_step=4, stages=4)
+    simulated = caviar.Simulated(workers=8, step_s=lambda params: 1.0 + params["lr"])
+    events = sweep.run(tmp_path / "sweep", simulated).events()
+    opened = events[events["kind"] == "stage_opened"]["time"].tolist()
+    started = events[events["kind"] == "trial_started"]["time"].tolist()
+    assert started == [moment for moment in opened for _ in range(2)]

@@ -18,8 +18,9 @@ import pyarrow as pa
 from caviar.analysis.cost import NOTHING, Cost, Spending
 from caviar.analysis.curve import Curve, TrialView, trial_view
 from caviar.analysis.notes import Note, notes
-from caviar.analysis.rates import Clock, Rate
+from caviar.analysis.rates import RECENT_S, Clock, Rate
 from caviar.analysis.reports import ReportColumns, Restarts, best_of_each
+from caviar.analysis.time_left import TimeLeft
 from caviar.analysis.trials import (
     MOVES_OF_DRIVERS,
     MOVES_OF_TRIALS,
@@ -37,9 +38,6 @@ KEPT_BEST = 5
 
 NOTABLE = 8
 """How many notable events are remembered."""
-
-ENOUGH_TRIALS = 10
-"""So many trials that ended of late are enough to tell the time left from."""
 
 
 class Increment(Protocol):
@@ -117,7 +115,10 @@ class Progress:
         self._spending: Spending | None = None
         self._budget_s: float | None = None
         self._reports = Rate()
+        self._starts = Rate()
         self._trials = Rate()
+        self._time_left = TimeLeft()
+        self._scheduler: Mapping[str, Any] | None = None
         self._notes: deque[Note] = deque(maxlen=NOTABLE)
         self._reason: str | None = None
         self._gaps = False
@@ -141,12 +142,14 @@ class Progress:
         self._budget_s = declaration.get("time_budget_s")
         self._max_step = declaration.get("max_step")
         self._first_step = (declaration.get("origin") or {"step": 0})["step"]
+        self._scheduler = declaration.get("scheduler")
         self._maximize = declaration["mode"] == "max"
         events = EventColumns(increment.events, self._where)
         reports = ReportColumns.of(increment.metrics, declaration["metric"])
         self._clock.add(events, reports.time_us)
         self._spending.add(events, reports.time_us)
         self._reports.add(reports.time_us[reports.report_starts()])
+        self._starts.add(events.time_us[events.rows("trial_started")])
         self._trials.add(events.time_us[events.rows("trial_ended")])
         self._gaps = self._gaps or events.gaps
         restarts = self._restart(events)  # first, while only trials of earlier increments are known
@@ -157,7 +160,10 @@ class Progress:
         self._read_moves(events)
         known = self._params.keys()  # all that have not ended, unless events were lost
         statuses = {trial: status for trial, status in _statuses(events).items() if trial in known}
-        self._read_reports(reports.main_line(restarts).of_metric(declaration["metric"]), statuses)
+        main_line = reports.main_line(restarts).of_metric(declaration["metric"])
+        self._read_reports(main_line, statuses)
+        self._time_left.add_reports(main_line, self._params.keys() - statuses.keys(), events)
+        self._time_left.add_events(events, self._first_step)
         self._end(statuses)
         self._notes.extend(notes(events, NOTABLE))
 
@@ -189,6 +195,8 @@ class Progress:
         checkpoints, ends = events.fields(rows, "trial_reopened", "checkpoint", "ended")
         before = list(zip(checkpoints, ends, strict=True))
         first = dict(zip(events.trial[rows][::-1].tolist(), before[::-1], strict=True))
+        steps = dict(zip(events.trial[rows][::-1].tolist(), events.step[rows][::-1].tolist(), strict=True))
+        self._time_left.reopened([step for trial, step in steps.items() if trial not in self._params])
         for trial, (checkpoint, ended) in first.items():
             if trial not in self._params:  # else it ended within these events
                 usual = TrialState.STOPPED if checkpoint is None else TrialState.COMPLETED
@@ -261,7 +269,7 @@ class Progress:
         ]
         leaders = sorted(self._best + under_way, key=lambda kept: self._rank(kept[0]))[:KEPT_BEST]
         views = [trial_view(curve, status) for curve, status in leaders]
-        elapsed_s, left_s = self._clock.elapsed_s(now_us), self._left_s(now_us, since_us)
+        elapsed_s, left_s = self._clock.elapsed_s(now_us), self._left_s(now_us, since_us, alive=alive)
         if left_s is not None and self._budget_s is not None:
             left_s = min(left_s, max(self._budget_s - elapsed_s, 0.0))
         spending = self._spending or Spending(None)
@@ -278,7 +286,7 @@ class Progress:
             elapsed_s=elapsed_s,
             left_s=left_s,
             budget_s=self._budget_s,
-            cost=spending.cost(now_us, left_s if alive or self._reason is not None else None),
+            cost=spending.cost(now_us, left_s),
             notes=tuple(self._notes),
             ended=self._reason,
         )
@@ -294,23 +302,28 @@ class Progress:
         curve = self._curves.get(trial) or Curve(trial, self._params_of(trial))
         return trial_view(curve, self._state(trial))
 
-    def _left_s(self, now_us: int, since_us: int) -> float | None:
-        """Trials to come over trials per second: of late, or while few have ended, since the sweep began. A trial
-        under way counts by its steps."""
+    def _left_s(self, now_us: int, since_us: int, *, alive: bool) -> float | None:
+        """By what the trials still have to train; nobody knows it where no driver is at work."""
         if self._reason is not None:
             return 0.0
-        parts = []
-        if self._max_step is not None and self._max_step > self._first_step:
-            whole = self._max_step - self._first_step
-            parts = [(curve.step - self._first_step) / whole for curve in self._curves.values()]
-        done = sum(self._ended.values()) + sum(parts)
-        to_come = max((self._wanted or 0) - done, 0.0)
-        if self._trials.recent(now_us) >= ENOUGH_TRIALS:
-            per_s = self._trials.per_s(now_us, since_us)
-        else:
-            elapsed_s = self._clock.elapsed_s(now_us)
-            per_s = done / elapsed_s if elapsed_s > 0 else 0.0
-        return to_come / per_s if per_s > 0 else None
+        if not alive:
+            return None
+        under_way = {
+            trial: self._first_step if (curve := self._curves.get(trial)) is None else curve.step
+            for trial in self._running | self._paused
+        }
+        # one that waits for a worker between two trials is no less a worker
+        span_us = min(now_us - since_us, round(RECENT_S * 1e6))
+        gaps = self._trials.over(now_us, span_us) - self._starts.over(now_us, span_us)
+        return self._time_left.seconds(
+            now_us,
+            under_way,
+            to_start=(self._wanted or 0) - sum(self._ended.values()) - len(under_way),
+            at_once=len(under_way) + gaps,
+            first_step=self._first_step,
+            max_step=self._max_step,
+            scheduler=self._scheduler,
+        )
 
 
 def _statuses(events: EventColumns) -> dict[int, str]:

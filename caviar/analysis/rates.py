@@ -85,3 +85,13 @@ class Rate:
         """The rate over the `RECENT_S` before ``now_us``, or since ``since_us`` if that is later."""
         span_s = min((now_us - since_us) / 1e6, RECENT_S)
         return self.recent(now_us) / span_s if span_s > 0 else 0.0
+
+    def over(self, now_us: int, span_us: int) -> float:
+        """How many came in the ``span_us`` before ``now_us`` (at most `RECENT_S`), each by the share of it that
+        was over: by so much was a number that each raised by one lower on average over the span."""
+        if span_us <= 0:
+            return 0.0
+        shares = ((bucket * self.BUCKET_US - now_us) / span_us + 1 for bucket in self._recent)
+        return sum(
+            count * min(max(share, 0.0), 1.0) for count, share in zip(self._recent.values(), shares, strict=True)
+        )

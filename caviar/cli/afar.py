@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from caviar.cli import logs
 from caviar.cli.app import INTERRUPTED
-from caviar.errors import ClusterError
+from caviar.cli.tame import tame
+from caviar.errors import ClusterError, FolderError
 
 if TYPE_CHECKING:
     from caviar.jobs.query import Manner, Query
@@ -33,7 +38,12 @@ def address_option(command: AnyFunction) -> AnyFunction:
     @functools.wraps(command)
     def reach(*args: Any, address: str | None, **params: Any) -> Any:
         if address is None:
-            return command(*args, **params)
+            try:
+                return command(*args, **params)
+            except FolderError as error:
+                if not _may_be_a_job(str(params["folder"])):
+                    raise
+                raise FolderError(f"{error}; for the id of a job, give its cluster with --address") from error
         return carried_out_afar(click.get_current_context(), address)
 
     option = click.option(
@@ -42,6 +52,13 @@ def address_option(command: AnyFunction) -> AnyFunction:
         help="Ask on this Ray cluster (http://HEAD:8265); DIR is as known there, or a job's id.",
     )
     return option(reach)  # type: ignore[return-value]
+
+
+def _may_be_a_job(folder: str) -> bool:
+    """Whether what is no folder here looks like the id of a job to who has not named a cluster."""
+    from caviar.jobs.query import SETTING  # set where this is carried out for somebody who has
+
+    return SETTING not in os.environ and "/" not in folder and not Path(folder).exists()
 
 
 def carried_out_afar(context: click.Context, address: str) -> int:
@@ -73,7 +90,8 @@ def words(context: click.Context, folder: str) -> list[str]:
     options, arguments = [context.command.name], ["--"]
     for param in context.command.params:
         given = context.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-        if not given or param.name == "address":
+        # what is not exposed is about the lines of any command
+        if not given or not param.expose_value or param.name == "address":
             continue
         value: Any = context.params.get(param.name or "")
         if isinstance(param, click.Argument):
@@ -84,9 +102,7 @@ def words(context: click.Context, folder: str) -> list[str]:
                 options += [option] if value == (True if param.is_bool_flag else param.flag_value) else []
             else:
                 options += [f"{option}={each}" for each in (value if param.multiple else [value])]
-    if "--debug" in sys.argv:
-        options.append("--debug")
-    return options + arguments
+    return [*options, *logs.as_words(), *arguments]
 
 
 def _answered(query: Query) -> int:
@@ -109,11 +125,17 @@ def _answered(query: Query) -> int:
 def _print(query: Query) -> int:
     from caviar.jobs.records import Kind
 
+    to_utf8 = codecs.getincrementaldecoder("utf-8")  # a record may end within a character
+    decoders = {Kind.OUT: to_utf8("replace"), Kind.ERR: to_utf8("replace")}
     for record in query.records():
         if record.kind == Kind.END:
             return int(record.data)
+        if record.kind not in decoders:
+            continue
         stream = sys.stderr if record.kind == Kind.ERR else sys.stdout
-        stream.write(record.data.decode("utf-8", "replace"))
+        text = decoders[record.kind].decode(record.data)
+        # what goes into a file or a pipe stays what it is, as CSV say
+        stream.write(tame(text) if stream.isatty() else text)
         stream.flush()
     return INTERRUPTED
 
@@ -133,9 +155,9 @@ def _watched(ask: Callable[[Manner], Query], manner: Manner) -> int:
                     if record.kind == Kind.END:
                         return int(record.data)
                     if record.kind == Kind.PICTURE:
-                        pictures.show(text)
+                        pictures.show(tame(text))
                     elif record.kind == Kind.ERR:
-                        sys.stderr.write(text)
+                        sys.stderr.write(tame(text))
                     if pictures.size != size:
                         query.end()
                         break

@@ -16,6 +16,7 @@ import click
 
 import caviar
 from caviar.cli import logs
+from caviar.cli.tame import plain, tame
 from caviar.errors import CaviarError, UsageError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -106,7 +107,7 @@ class Commands(click.Group):
 def report(error: Exception, *, debug: bool) -> int:
     """Say in one line what is wrong; returns the exit status that goes with it."""
     if debug and not logs.in_json():
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(tame("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return WRONG_USE
@@ -118,7 +119,7 @@ def report(error: Exception, *, debug: bool) -> int:
         status, text = error.exit_code, error.format_message()
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = " ".join(text.split())
+    text = " ".join(plain(text).split())
     logs.say(
         text if logs.in_json() else f"caviar: error: {text}",
         level=logging.ERROR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +16,7 @@ from caviar.cli.app import DONE, INTERRUPTED
 from caviar.cli.table import print_json
 from caviar.errors import CaviarError, UsageError
 from caviar.faults import SAME_FAULT
+from caviar.jobs.entry import WITHIN_JOB
 from caviar.trial import Params
 
 if TYPE_CHECKING:
@@ -130,7 +132,9 @@ def conduct(
         with shown(folder, choose_display(json=as_json, live=live)):
             result = begin()
     except KeyboardInterrupt:
-        so_far = f"everything so far is in {folder}; go on with: {go_on or f'caviar resume {folder}'}"
+        so_far = f"everything so far is in {folder}"
+        if WITHIN_JOB not in os.environ:  # else who follows or ends the job says how
+            so_far += f"; go on with: {go_on or f'caviar resume {folder}'}"
         logs.say(f"interrupted; {so_far if SweepFolder(folder).exists() else 'nothing was started yet'}")
         return INTERRUPTED
     if summarize is not None:

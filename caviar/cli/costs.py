@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def told(cost: Cost) -> str | None:
-    """What a sweep costs in a few words; None: no price is known."""
-    if cost.spent is None:
+    """What a sweep costs in a few words; None: no price is known, or nothing was spent yet."""
+    if not cost.spent:
         return None
     said = figures.money(cost.spent)
     if cost.to_come:
-        said += f" so far, about {figures.money(cost.to_come)} to come"
+        said += f" so far, {figures.about_money(cost.to_come)} to come"
     if cost.hours_without_price:
         said += f" (without {figures.duration(cost.hours_without_price * 3600)} at no known price)"
     return said

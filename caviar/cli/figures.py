@@ -43,6 +43,11 @@ def money(amount: float) -> str:
     return f"{amount:.2g}" if amount >= 1e-4 else "below 0.0001"
 
 
+def about_money(amount: float) -> str:
+    """An amount that is estimated, in a sentence: ``about 12.30``, ``less than 0.0001``."""
+    return "less than 0.0001" if 0 < amount < 1e-4 else f"about {money(amount)}"
+
+
 def percent(share: float) -> str:
     """A share in percent: two digits, whole from 10% on."""
     return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.2g}%"

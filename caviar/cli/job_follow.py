@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caviar.cli import figures, logs
 from caviar.cli.app import INTERRUPTED
 from caviar.cli.follow import SHARE_OF_A_CORE, Follower
 from caviar.cli.table import print_json
+from caviar.cli.tame import tame_pieces
 from caviar.errors import CaviarError, ClusterError, FolderError
 
 if TYPE_CHECKING:
@@ -29,8 +32,8 @@ ERROR = "caviar: error: "
 LOOK_S = 2.0
 """How often it is looked whether the sweep can be seen from here."""
 
-BEGIN_S, LONG_S = 0.2, 5.0
-"""How often it is looked whether a job has begun, and when that takes long."""
+BEGIN_S, LONG_S, AGAIN_S = 0.2, 5.0, 30.0
+"""How often it is looked whether a job has begun, when that takes long, and how often that is said."""
 
 _PROGRESS = re.compile(r"\[[\d.,]+ (s|min|h|d)\b[^\]]*\] ")
 """How a line begins that tells how a sweep stands."""
@@ -40,22 +43,14 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     """Show a job until it has ended, and return its exit status. Ctrl-C leaves it alone."""
     from caviar.jobs.outcome import exit_status, trouble
 
-    view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
-    ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
     try:
-        _await_begin(jobs, job)
-        for line in own_lines(jobs.follow(job)):
-            if view is None or not view.shown or not _PROGRESS.match(line):
-                click.echo(line, err=line.startswith(ERROR) or (as_json and not line.startswith("{")))
-                sys.stdout.flush()
+        _show(jobs, job, folder, as_json=as_json)
     except KeyboardInterrupt:
-        click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
+        tell_left(jobs, job)
         return INTERRUPTED
     except ClusterError as error:
-        raise ClusterError(f"{error}; job {job} may go on all the same, as {ways[0]} will show") from error
-    finally:
-        if view is not None:
-            view.close()
+        way = f"caviar logs {job} --address {jobs.address}"
+        raise ClusterError(f"{error}; job {job} may go on all the same, as {way} will show") from error
     info = jobs.info(job)
     status, problem = exit_status(info), trouble(info)
     if as_json:
@@ -63,17 +58,44 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
     if problem is not None:
         begun = info.node is not None
         more = f"; what was recorded is in {folder}, and the same command goes on with it" if begun else ""
-        click.echo(f"{'' if status == INTERRUPTED else ERROR}{problem}{more}", err=True)
+        text = figures.one_line(f"{problem}{more}")
+        logs.say(text if status == INTERRUPTED or logs.in_json() else f"{ERROR}{text}", level=logging.ERROR)
     return status
+
+
+def tell_left(jobs: Jobs, job: str) -> None:
+    """Say that a job goes on though nobody follows it any more, and how to come back."""
+    ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
+    click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
+
+
+def _show(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> None:
+    """Show what a job prints, until it has ended. The picture is left before this is: what is said after it, even
+    of an interrupt, would be drawn over."""
+    view = Elsewhere(folder) if sys.stdout.isatty() and not as_json else None
+    try:
+        _await_begin(jobs, job)
+        for line in own_lines(tame_pieces(jobs.follow(job))):
+            if view is None or not view.shown or not _PROGRESS.match(line):
+                err = line.startswith((ERROR, logs.BEGINNING)) or (as_json and not line.startswith("{"))
+                click.echo(line, err=err)
+                sys.stdout.flush()
+    finally:
+        if view is not None:
+            view.close()
 
 
 def _await_begin(jobs: Jobs, job: str) -> None:
     """Wait until a job has begun, or ended without that; say what it waits for where that takes long."""
-    began_s, told = time.monotonic(), False
+    from caviar.jobs.outcome import awaited
+
+    began_s = time.monotonic()
+    tell_s = began_s + LONG_S
     while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
-        if not told and time.monotonic() - began_s > LONG_S:
-            click.echo(f"job {job} is {info.status}: {info.message}", err=True)
-            told = True
+        if (now_s := time.monotonic()) > tell_s:
+            took = figures.duration(now_s - began_s)
+            click.echo(figures.one_line(f"job {job} has not begun after {took}: {awaited(info)}"), err=True)
+            tell_s = now_s + AGAIN_S
         time.sleep(BEGIN_S)
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from caviar.cli import figures
-from caviar.cli.app import DONE, FAILED, debug_option
+from caviar.cli.app import DONE, FAILED, INTERRUPTED, debug_option
+from caviar.cli.job_follow import tell_left
 from caviar.cli.table import Form, form_options, print_json, print_rows
+from caviar.cli.tame import tame, tame_pieces
 from caviar.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ LOOK_S = 0.25
 
 BEYOND_S = 30.0
 """How much longer than it may take, the end of a job is waited for."""
+
+UNBEGUN_S = 5.0
+"""How long that of a job is that has no driver yet: it cannot end before it begins, and that may take minutes."""
 
 
 def cluster_option(command: AnyFunction) -> AnyFunction:
@@ -60,13 +65,13 @@ def jobs(address: str | None, everything: bool, form: Form | None) -> None:
         return
     rows = [
         [
-            job.id,
+            figures.one_line(job.id),
             job.status,
             _took(job),
             "-"
             if job.start_time_s is None
             else figures.moment(datetime.fromtimestamp(job.start_time_s, UTC))[:19],
-            job.folder or figures.one_line(job.entrypoint),
+            figures.one_line(job.folder or job.entrypoint),
         ]
         for job in found
     ]
@@ -82,22 +87,26 @@ def jobs(address: str | None, everything: bool, form: Form | None) -> None:
 def logs(job: str, address: str | None, follow: bool) -> int:
     """What a job has printed.
 
-    With --follow the exit status is 1 where the job fails or is ended.
+    With --follow the exit status is 1 where the job fails or is ended. Ctrl-C leaves the job alone.
     """
     from caviar.jobs.client import Jobs
 
     cluster = Jobs(address)
     if not follow:
-        click.echo(cluster.log(job), nl=False)
+        click.echo(tame(cluster.log(job)), nl=False)
         return DONE
     cluster.info(job)  # whether there is such a job is known at once
-    for piece in cluster.follow(job):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+    try:
+        for piece in tame_pieces(cluster.follow(job)):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        tell_left(cluster, job)
+        return INTERRUPTED
     info = cluster.info(job)
     if info.status == "succeeded":
         return DONE
-    click.echo(f"{job} {info.status}", err=True)
+    click.echo(figures.one_line(_became(info)), err=True)
     return FAILED
 
 
@@ -111,6 +120,7 @@ def cancel(job: str, address: str | None) -> int:
     What has been reported is committed first. `caviar stop` ends a sweep for good, with its results as they are.
     """
     from caviar.jobs.client import Jobs
+    from caviar.jobs.outcome import awaited
 
     cluster = Jobs(address)
     info = cluster.info(job)
@@ -121,23 +131,30 @@ def cancel(job: str, address: str | None) -> int:
         return DONE
     asked_s = time.monotonic()
     cluster.stop(job)
-    info = _await_end(cluster, job, info.stop_wait_s + BEYOND_S)
+    if not (info := cluster.info(job)).ended and info.node is None:
+        click.echo(f"{job} has no driver yet: {awaited(info)}; it ends as soon as that is over", err=True)
+    info = _await_end(cluster, job)
     took = time.monotonic() - asked_s
     if not info.ended:
         click.echo(
-            f"{job} was asked to end, and is {info.status} yet: it ends as soon as the cluster comes to it",
+            f"{job} was asked to end, and is {info.status} yet: it ends as soon as the cluster comes to it, as "
+            f"caviar logs {job} --address {cluster.address} --follow will show",
             err=True,
         )
         return FAILED
-    click.echo(_told(info, took))
+    click.echo(figures.one_line(_told(info, took)))
     return DONE
 
 
-def _await_end(cluster: Jobs, job: str, timeout_s: float) -> JobInfo:
-    until_s = time.monotonic() + timeout_s
+def _await_end(cluster: Jobs, job: str) -> JobInfo:
+    """The job once it has ended, or is not waited for any longer."""
+    asked_s = begun_s = time.monotonic()
     while True:
-        info = cluster.info(job)
-        if info.ended or time.monotonic() > until_s:
+        info, now_s = cluster.info(job), time.monotonic()
+        if info.node is None:
+            begun_s = now_s
+        late = now_s - asked_s > UNBEGUN_S if info.node is None else now_s - begun_s > info.stop_wait_s + BEYOND_S
+        if info.ended or late:
             return info
         time.sleep(LOOK_S)
 
@@ -152,9 +169,25 @@ def _told(info: JobInfo, took_s: float) -> str:
         how = f"{info.id} did not end within {info.stop_wait_s:g} s, and was killed; what was committed is safe"
     if info.kind != SWEEP:
         return how
+    return f"{how}; the sweep is in {info.folder}; {_go_on(info.metadata.get(COMMAND))}"
+
+
+def _became(info: JobInfo) -> str:
+    """What came of a job that did not succeed, with what to do where its log does not have it."""
+    from caviar.jobs.client import COMMAND, SWEEP
+    from caviar.jobs.outcome import trouble
+
+    problem = trouble(info) if info.kind == SWEEP else None  # of others it is not known what they run
+    if problem is None:
+        return f"{info.id} {info.status}"
+    if info.node is None:
+        return problem
     again = info.metadata.get(COMMAND)
-    go_on = f"go on with: {again}" if again else "submit it again with the same --out to go on"
-    return f"{how}; the sweep is in {info.folder}; {go_on}"
+    return f"{problem}; what was recorded is in {info.folder}; {_go_on(again)}"
+
+
+def _go_on(command: str | None) -> str:
+    return f"go on with: {command}" if command else "submit it again with the same --out to go on"
 
 
 def _took(job: JobInfo) -> str:

@@ -66,7 +66,7 @@ def draw(moment: Moment, width: int, height: int) -> RenderableType:
     # notes, two about the running trials, and the last of the screen, where the cursor stands
     taken = 3 + -(-best.cell_len // width) + 2 + len(leaders) + (len(notes) + 1 if notes else 0) + 2 + 1
     running = moment.view.running[: max(height - taken, 0)]
-    lines = [*_head(moment), best, *_table(moment, leaders, running)]
+    lines = [*_head(moment, width), best, *_table(moment, leaders, running)]
     if more := len(moment.view.running) - len(running):
         lines.append(Text(f"and {more:,} more", style="dim"))
     return Group(*lines, *([Text(), *notes] if notes else []))
@@ -76,10 +76,10 @@ def last_picture(moment: Moment, width: int, height: int) -> RenderableType:
     """The picture that stays: without the trials under way."""
     if moment.run is not None:
         return Picture(moment, moment.run, width, height - 1, hint=False)
-    return Group(*_head(moment), *_table(moment, moment.view.leaders, []))
+    return Group(*_head(moment, width), *_table(moment, moment.view.leaders, []))
 
 
-def _head(moment: Moment) -> list[RenderableType]:
+def _head(moment: Moment, width: int) -> list[RenderableType]:
     view = moment.view
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
@@ -94,16 +94,25 @@ def _head(moment: Moment) -> list[RenderableType]:
     for state, count in view.counts.items():
         if count:
             states.append(f"{count:,} {state}", style=STYLES[state]).append("   ")
-    speed = f"{figures.rate(view.trials_per_s)} trials/s   {figures.rate(view.reports_per_s)} reports/s"
-    timing = f"{figures.duration(view.elapsed_s)}   {view.reports:,} reports"
+    return [bar, states, Text(_timing(moment, width), style="dim", no_wrap=True, overflow="ellipsis")]
+
+
+def _timing(moment: Moment, width: int) -> str:
+    """What there is room for of times, speeds and cost: better a part left out than a figure cut."""
+    view = moment.view
+    parts = [(figures.duration(view.elapsed_s), 0), (f"{view.reports:,} reports", 4)]
     if moment.state == "running":
-        left = "" if view.left_s is None else f"   about {figures.duration(view.left_s)} left"
-        timing = f"{timing}   {speed}{left}"
+        parts.append((f"{figures.rate(view.trials_per_s)} trials/s", 3))
+        parts.append((f"{figures.rate(view.reports_per_s)} reports/s", 5))
+        if view.left_s is not None:
+            parts.append((f"about {figures.duration(view.left_s)} left", 1))
     else:
-        timing = f"{timing}   {moment.state}"
+        parts.append((moment.state, 1))
     if (cost := costs.told(view.cost)) is not None:
-        timing = f"{timing}   cost {cost}"
-    return [bar, states, Text(timing, style="dim", no_wrap=True, overflow="ellipsis")]
+        parts.append((f"cost {cost}", 2))
+    while len(parts) > 1 and len("   ".join(text for text, _ in parts)) > width:
+        parts.remove(max(parts, key=lambda part: part[1]))
+    return "   ".join(text for text, _ in parts)
 
 
 def _best(moment: Moment) -> Text:

@@ -21,6 +21,9 @@ VARIABLE = "CAVIAR_LOG_FORMAT"
 OPTION = "--log-format"
 FORMATS = ("text", "json")
 
+BEGINNING = '{"time": "'
+"""How each line in JSON begins."""
+
 FIELDS = ("sweep", "event", "trial", "attempt", "step", "worker", "node", "stage", "trials")
 """What a line in JSON has beside its message, as far as it concerns it."""
 
@@ -61,6 +64,7 @@ class _Lines:
     """How this process writes its lines."""
 
     as_json = False
+    debug = False
     same: dict[str, Any] = {}
 
 
@@ -79,7 +83,7 @@ def asked_format(args: Sequence[str]) -> str:
 
 def configure(*, debug: bool, as_json: bool) -> None:
     """Warnings go to the standard error; in JSON also what caviar logs at INFO; with ``debug`` all of caviar's."""
-    _Lines.as_json = as_json
+    _Lines.as_json, _Lines.debug = as_json, debug
     _Lines.same = {}
     handler = Stderr()
     text = logging.Formatter("%(name)s: %(levelname)s: %(message)s")
@@ -98,6 +102,11 @@ def about(folder: Place) -> None:
 def in_json() -> bool:
     """Whether lines are JSON."""
     return _Lines.as_json
+
+
+def as_words() -> list[str]:
+    """The options by which another command line writes its lines as this one does."""
+    return [*([f"{OPTION}=json"] if _Lines.as_json else []), *(["--debug"] if _Lines.debug else [])]
 
 
 def say(text: str, *, level: int = logging.INFO, error: BaseException | None = None) -> None:

@@ -14,12 +14,13 @@ from caviar.store.lease import FRESH_S, Lease, refuse_if_held, wall_clock_us
 LOOK_S = 1.0
 
 
-def outlive(folder: SweepFolder) -> bool:
-    """Wait until no driver holds the folder; `LeaseError` where one is alive. Returns whether what is left of one
-    has to be taken over: it is not renewed any more, and seems fresh by a clock that is ahead of this one."""
+def outlive(folder: SweepFolder) -> Lease | None:
+    """Wait until no driver holds the folder; `LeaseError` where one is alive. Returns the lease that has to be
+    taken over, if any: it is not renewed any more, and seems fresh by a clock that is ahead of this one. Of
+    several who wait for it only the first is to have it: by then it is another's."""
     first = _lease(folder)
     if first is None or not first.held(wall_clock_us()):
-        return False
+        return None
     if first.host == socket.gethostname():  # then its process is known to be there
         refuse_if_held(folder, wall_clock_us())
     age_s = max(0.0, (wall_clock_us() - first.time_us) / 1e6)
@@ -33,10 +34,10 @@ def outlive(folder: SweepFolder) -> bool:
         time.sleep(LOOK_S)
         now = _lease(folder)
         if now is None or not now.held(wall_clock_us()):
-            return False
+            return None
         if now != first:
             refuse_if_held(folder, wall_clock_us())
-    return True
+    return first
 
 
 def _lease(folder: SweepFolder) -> Lease | None:

@@ -64,6 +64,8 @@ def resume(
     """
     chosen = where.executor()
     from caviar.analysis.result import load
+    from caviar.launch import check_same
+    from caviar.store.layout import SweepFolder
     from caviar.store.place import place
 
     sweep, source = declared(folder, target, changes)
@@ -74,6 +76,8 @@ def resume(
 
         begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
         more = "--max-step N trains on"
+    elif not allow_change:  # before anything is said or shown of the one that is there
+        check_same(SweepFolder(place(folder)), sweep.declaration(""))
     tell_if_ended(folder, more)
     return conduct(
         place(folder),

@@ -98,7 +98,7 @@ def run(
     if resume:
         how = {"resume": True, "allow_change": allow_change, "take_over": outlive(folder)}
     if resume and folder.exists():
-        sweep, how["source"] = _again(folder, target, changes)
+        sweep, how["source"] = _again(folder, target, changes, allow_change=allow_change)
     else:
         sweep, how["source"] = changed(load_sweep(target), changes), source_of(file, name, changes)
         # before anything is shown: a folder that holds another sweep must not be shown as this one
@@ -111,13 +111,18 @@ def run(
     )
 
 
-def _again(folder: SweepFolder, target: str, changes: dict[str, Any]) -> tuple[Sweep, dict[str, Any]]:
+def _again(
+    folder: SweepFolder, target: str, changes: dict[str, Any], *, allow_change: bool
+) -> tuple[Sweep, dict[str, Any]]:
     """The Sweep to go on with, and where it is from. Says so where there is nothing left to do."""
     from caviar.cli.resume import declared, tell_if_ended
+    from caviar.launch import check_same
 
     if folder.declaration().get("panda") is not None:
         raise UsageError(f"{folder}: holds a live run; caviar resume {folder} goes on with it")
     found = declared(str(folder), target, changes)
+    if not allow_change:  # before anything is said or shown of the one that is there
+        check_same(folder, found[0].declaration(""))
     tell_if_ended(str(folder), "--trials N adds trials")
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from caviar.cli import logs
 from caviar.cli.app import DONE, debug_option
 from caviar.cli.conduct import crew_options
 from caviar.cli.jobs import cluster_option
@@ -70,7 +71,7 @@ def submit(
     from caviar.jobs import submission
     from caviar.jobs.client import Jobs
     from caviar.jobs.environment import without
-    from caviar.jobs.package import told
+    from caviar.jobs.package import most_bytes, size, told
     from caviar.jobs.working_dir import default_root, survey
 
     tell: Tell = functools.partial(click.echo, err=as_json)
@@ -93,7 +94,7 @@ def submit(
     jobs = Jobs(address)
     known = jobs.list()
     other = submission.at_work(known, folder)
-    if other is not None and other.id != job_id:
+    if other is not None and not submission.succeeds(other.id, job_id):
         raise UsageError(
             f"{folder}: job {other.id} is at it already: caviar logs {other.id} --address {jobs.address} shows "
             f"it, and caviar cancel {other.id} --address {jobs.address} ends it"
@@ -107,6 +108,8 @@ def submit(
         for line in sent.left_out:
             tell(f"left out: {line}")
         tell(f"working directory: {told(sent)}")
+        if sent.size_bytes > (most := most_bytes()):
+            tell(f"packing it, to see whether it then has less than the {size(most)} that Ray takes")
         wanted.send(jobs, job, sent, command=_again(jobs.address))
     if as_json:
         print_json({"kind": "job", "job": job, "address": jobs.address, "folder": str(folder)})
@@ -130,7 +133,7 @@ def _as_words(options: Mapping[str, Any], *, as_json: bool) -> list[str]:
             words.append(option)
         elif value is not None and value is not False:
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    return [*words, "--json"] if as_json else words
+    return [*words, *(["--json"] if as_json else []), *logs.as_words()]
 
 
 def _again(address: str) -> str:
@@ -140,6 +143,8 @@ def _again(address: str) -> str:
     for param in context.command.params:
         given = context.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
         if not given or not isinstance(param, click.Option) or param.name in ("address", "detach", "as_json"):
+            continue
+        if not param.expose_value:  # about this command's own lines
             continue
         option, value = param.opts[0], context.params[param.name or ""]
         if param.is_flag:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -51,7 +52,9 @@ def speaks_unicode() -> bool:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
-    click.echo(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))
+    text = json.dumps(plain(value), allow_nan=False, ensure_ascii=False)
+    # JSON itself leaves these as they are, and a terminal obeys them
+    click.echo(re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_prose(line: str, indent: str = "") -> None:

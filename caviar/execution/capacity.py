@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caviar.execution import cluster
 from caviar.execution.gpus import VISIBLE
-from caviar.execution.nodes import Node, lacking, needs, places
+from caviar.execution.nodes import Node, lacking, places
 from caviar.execution.resources import Resources
 
 RAYS_MEMORY = 0.7
@@ -34,8 +34,7 @@ def of_this_machine(resources: Resources) -> Capacity:
     """What a Ray that is started here would hold. It has no custom resources and no labels."""
     memory = RAYS_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     node = Node(resources={"CPU": float(cluster.cores()), "GPU": float(gpus()), "memory": memory})
-    fits = places([node], resources.kinds)
-    return _capacity([node], fits, None if sum(fits) else _lacking(node, resources))
+    return _capacity([node], resources, here=True)
 
 
 def of_cluster(address: str, resources: Resources) -> Capacity:
@@ -48,22 +47,18 @@ def of_cluster(address: str, resources: Resources) -> Capacity:
     finally:
         if joined:
             ray.shutdown()
-    fits = places(nodes, resources.kinds)
-    reasons = [lacking(nodes, kind) for kind in resources.kinds]
-    return _capacity(nodes, fits, None if sum(fits) else "; otherwise, ".join(map(str, reasons)))
+    return _capacity(nodes, resources, here=False)
 
 
-def _capacity(nodes: Sequence[Node], fits: Sequence[int], lacks: str | None) -> Capacity:
+def _capacity(nodes: Sequence[Node], resources: Resources, *, here: bool) -> Capacity:
     cpus, gpus = (sum(node.resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
-    return Capacity(nodes=len(nodes), cpus=cpus, gpus=gpus, fits=fits, lacks=lacks)
-
-
-def _lacking(node: Node, resources: Resources) -> str:
-    for name, amount in needs(resources).items():
-        if amount > node.resources.get(name, 0.0):
-            return f"a trial needs {amount:g} {name}, and this machine has {node.resources.get(name, 0.0):.4g}"
-    wanted = ", ".join(f"{name}={value}" for name, value in resources.labels.items())
-    return f"a trial needs a node labelled {wanted}, and this machine has no labels"
+    return Capacity(
+        nodes=len(nodes),
+        cpus=cpus,
+        gpus=gpus,
+        fits=places(nodes, resources.kinds),
+        lacks=lacking(nodes, resources.kinds, here=here),
+    )
 
 
 def gpus() -> int:

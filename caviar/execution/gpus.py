@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from caviar.errors import UsageError
 from caviar.execution.memory import in_words
 from caviar.execution.resources import Resources
 
@@ -22,23 +21,24 @@ def hide() -> None:
     os.environ[VISIBLE] = ""
 
 
-def refuse_too_small(resources: Resources, *, node: str, environment: Mapping[str, str] = os.environ) -> None:
-    """`UsageError` where the share that a worker has of its GPU holds less memory than a trial needs. Nothing
-    where none is said to be needed, or where the machine does not say what its GPUs have."""
+def too_small(resources: Resources, *, node: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """What is wrong where the share that a worker has of its GPU holds less memory than a trial needs. None where
+    it is large enough, where none is said to be needed, and where the machine does not say what its GPUs have."""
     wanted = resources.gpu_memory_bytes
     totals = _totals(environment) if wanted is not None else []
     if wanted is None or not totals:
-        return
+        return None
     share = min(resources.gpus, 1.0)
     held = int(share * min(totals))
-    if wanted > held:
-        of_it = "a GPU" if share == 1 else f"{share:g} of a GPU"
-        fits = math.floor(min(totals) / wanted)
-        advice = f"gpus={1 / fits:.3g} would do" if fits else "it needs larger GPUs"
-        raise UsageError(
-            f"node {node}: {of_it} holds {in_words(held)}, and a trial needs gpu_memory_bytes of "
-            f"{in_words(wanted)}: {advice}"
-        )
+    if wanted <= held:
+        return None
+    of_it = "a GPU" if share == 1 else f"{share:g} of a GPU"
+    fits = math.floor(min(totals) / wanted)
+    advice = f"gpus={1 / fits:.3g} would do" if fits else "it needs larger GPUs"
+    return (
+        f"node {node}: {of_it} holds {in_words(held)}, and a trial needs gpu_memory_bytes of {in_words(wanted)}: "
+        f"{advice}"
+    )
 
 
 def keep_to_share(resources: Resources) -> None:
@@ -61,7 +61,8 @@ def _totals(environment: Mapping[str, str]) -> list[int]:
     visible = None if mine is None else {one.strip() for one in mine.split(",")}
     totals = []
     for line in told.splitlines():
-        index, uuid, mebibytes = (part.strip() for part in line.split(","))
+        parts = [part.strip() for part in line.split(",")]
+        index, uuid, mebibytes = parts if len(parts) == 3 else ("", "", "")
         if mebibytes.isdecimal() and (visible is None or {index, uuid} & visible):
             totals.append(int(mebibytes) * 2**20)
     return totals

@@ -17,6 +17,7 @@ from caviar.execution.contract import Job
 from caviar.execution.nodes import needs
 from caviar.execution.resources import KIND, Resources
 from caviar.execution.tracebacks import one_line
+from caviar.execution.undertaker import Undertaker
 from caviar.execution.worker import Worker, WorkerActor
 
 _log = logging.getLogger(__name__)
@@ -68,8 +69,7 @@ class Hiring:
         self._births = 0
         self._vacancies: list[list[tuple[float, int]]] = [[] for _ in self._kinds]
         """Of each kind a heap of (when to fill it, failed starts there): places where a worker was lost."""
-        self._leaving: list[tuple[Worker, Future[Any]]] = []
-        """Workers that are not needed any more, and when they have closed."""
+        self._undertaker = Undertaker()
         self._nobody_since_s: float | None = 0.0
         self._anybody_yet = False
 
@@ -95,13 +95,14 @@ class Hiring:
             along = {"sweep": self._name, "worker": worker.name, "node": worker.node}
             _log.info("%s is ready on %s", worker.name, worker.node, extra=along)
 
-    def dismiss(self, worker: Worker, reason: str, *, anybody: bool, now_s: float) -> None:
+    def dismiss(self, worker: Worker, reason: str, *, anybody: bool, now_s: float, fit: bool = True) -> None:
         """End a lost worker, best effort, and leave its place vacant. ``anybody``: whether another one is there.
+        ``fit``: whether it was lost at its work; else it could not begin.
 
         `ExecutionError` when there is no hope.
         """
-        _end(worker)
-        failed = 0 if worker.ready else worker.failed_starts + 1
+        self._undertaker.end(worker, closes=False)
+        failed = 0 if worker.ready and fit else worker.failed_starts + 1
         if failed >= FAILED_STARTS and not anybody:
             raise ExecutionError(f"{failed} workers in a row could not begin, the last one with: {reason}")
         pause_s = min(PAUSE_S, 2.0**failed) if failed and anybody else 0.0
@@ -109,25 +110,21 @@ class Hiring:
 
     def let_go(self, worker: Worker) -> None:
         """End a worker that is not needed any more, after what it is about."""
-        if worker.ready:
-            self._leaving.append((worker, worker.actor.close.remote().future()))
-        else:
-            _end(worker)
+        self._undertaker.end(worker, closes=worker.ready)
 
-    def _see_off(self) -> None:
-        """End those that have closed. It is not done as they close: that would be on a thread of Ray's, which
-        must not wait for Ray."""
-        leaving, self._leaving = self._leaving, []
-        for worker, closed in leaving:
-            if closed.done():
-                _end(worker)
-            else:
-                self._leaving.append((worker, closed))
+    def close(self, workers: Sequence[Worker]) -> None:
+        """End these, and wait until all that were to be ended have."""
+        for worker in workers:
+            self._undertaker.end(worker, closes=worker.ready)
+        self._undertaker.finish()
+
+    def vacant(self, now_s: float) -> list[int]:
+        """How many places of each kind are left vacant for now, because no worker could begin there."""
+        return [sum(when_s > now_s for when_s, _ in vacancies) for vacancies in self._vacancies]
 
     def fill(self, missing: Sequence[int], now_s: float) -> list[Worker]:
         """New workers, as many of each kind as are missing; but none for a place where no worker could begin, as
         long as its pause lasts."""
-        self._see_off()
         hired = []
         for kind, (count, vacancies) in enumerate(zip(missing, self._vacancies, strict=True)):
             due = []
@@ -149,13 +146,6 @@ class Hiring:
             what = "no worker is left, and none takes its place" if self._anybody_yet else "no worker has started"
             wanted = ", or for ".join(_in_words(kind) for kind in self._kinds)
             _log.warning("%s yet: each waits for %s to be free in the Ray cluster", what, wanted)
-
-
-def _end(worker: Worker) -> None:
-    import ray
-
-    with suppress(Exception):
-        ray.kill(worker.actor)
 
 
 def _in_words(kind: Resources) -> str:

@@ -40,23 +40,30 @@ def places(nodes: Sequence[Node], kinds: Sequence[Resources]) -> list[int]:
     return counts
 
 
-def lacking(nodes: Sequence[Node], kind: Resources) -> str | None:
-    """What is missing where no node holds a worker of this kind, in words; None: one does."""
-    if any(places([node], [kind])[0] for node in nodes):
+def lacking(nodes: Sequence[Node], kinds: Sequence[Resources], *, here: bool = False) -> str | None:
+    """What is missing where no node holds a worker of any of these kinds, in words; None: one does. ``here``: the
+    only node is this machine, else they are those of the Ray cluster."""
+    if any(places([node], [kind])[0] for node in nodes for kind in kinds):
         return None
+    return "; otherwise, ".join(_lacking(nodes, kind, here=here) for kind in kinds)
+
+
+def _lacking(nodes: Sequence[Node], kind: Resources, *, here: bool) -> str:
+    place, whole = ("this machine",) * 2 if here else ("the Ray cluster", "the whole Ray cluster")
+    none = "no labels" if here else "none"
     labelled = [node for node in nodes if fits_labels(kind.labels, node.labels)]
     if nodes and not labelled:
         wanted = ", ".join(f"{name}={value}" for name, value in kind.labels.items())
-        return f"a trial needs a node labelled {wanted}, and the Ray cluster has none"
+        return f"a trial needs a node labelled {wanted}, and {place} has {none}"
     for name, amount in needs(kind).items():
         total = sum(node.resources.get(name, 0.0) for node in labelled)
         if total < amount:
-            return f"a trial needs {amount:g} {name}, and the whole Ray cluster has {total:g}"
+            return f"a trial needs {amount:g} {name}, and {whole} has {total:g}"
         most = max(node.resources.get(name, 0.0) for node in labelled)
         if most < amount:
-            return f"a trial needs {amount:g} {name}, and no node of the Ray cluster has more than {most:g}"
+            return f"a trial needs {amount:g} {name}, and no node of {place} has more than {most:g}"
     wanted = " and ".join(f"{amount:g} {name}" for name, amount in needs(kind).items())
-    return f"a trial needs {wanted}, and no node of the Ray cluster has all of it"
+    return f"a trial needs {wanted}, and no node of {place} has all of it"
 
 
 def fits_labels(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +24,10 @@ from caviar.execution.contract import Arrivals, Deliver, Executor, Job
 from caviar.execution.exchange import Exchanges, Gathered, Reply, interval_s
 from caviar.execution.heartbeat import CUT_OFF_S, HEARTBEAT_S, AwakeClock
 from caviar.execution.hiring import NOBODY_S, Hiring, pickled
-from caviar.execution.process import ADJUST, ANSWER, KEEP, PAUSE, RECALL, STOP
+from caviar.execution.process import ADJUST, ANSWER, KEEP, KEEP_S, PAUSE, RECALL, STOP
 from caviar.execution.ray_metrics import RayMetrics
 from caviar.execution.roster import Roster
-from caviar.execution.staffing import Staffing
+from caviar.execution.staffing import Crew, Staffing
 from caviar.execution.supervisor import Order
 from caviar.execution.vitals import Vitals
 from caviar.execution.wire import BACK, Batch, event
@@ -118,8 +117,8 @@ class Ray(Executor):
         self._deliver = deliver
         pickled_job = pickled(job)
         self._workers = Roster()
-        self._kept: dict[int, Worker] = {}
-        """Where trials are trained that are to be launched there again."""
+        self._kept: dict[int, tuple[Worker, float]] = {}
+        """Where trials are trained that are to be launched there again, and until when their places are kept."""
         self._queue: deque[Launch] = deque()
         self._heard: list[Worker] = []
         """Whose reply was taken, and who is to be asked on: with the launches that this reply makes room for."""
@@ -227,12 +226,7 @@ class Ray(Executor):
         import ray
 
         if workers and ray.is_initialized():
-            closing = [worker.actor.close.remote() for worker in workers if worker.ready]
-            with suppress(Exception):
-                ray.wait(closing, num_returns=len(closing), timeout=5)
-            for worker in workers:
-                with suppress(Exception):
-                    ray.kill(worker.actor)
+            self._hiring.close(workers)
         if self._started_ray:
             self._started_ray = False
             ray.shutdown()
@@ -273,12 +267,13 @@ class Ray(Executor):
             return ()
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, the worker is of no more use
             cause = getattr(error, "cause", None)
-            if isinstance(cause, FolderError | UsageError):  # no other worker would do better
-                raise cause from None
-            if isinstance(cause, OutageError) and not self._trained:  # the driver reaches it: this node never will
-                raise FolderError(
-                    f"a node that trains does not reach {cause.filename}: {cause.strerror}"
-                ) from None
+            if isinstance(cause, OutageError):  # the driver reaches it: this node never will
+                cause = FolderError(f"a node that trains does not reach {cause.filename}: {cause.strerror}")
+            if isinstance(cause, FolderError | UsageError):
+                if not self._trained:  # nor would any other worker do better
+                    raise cause from None
+                self._lose(worker, str(cause), fit=False)
+                return ()
             ended_for_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
             self._lose(worker, cause_of_death(error), out_of_memory=str(error) if ended_for_memory else None)
             return ()
@@ -303,9 +298,10 @@ class Ray(Executor):
             events.append(happened)
         return events
 
-    def _lose(self, worker: Worker, reason: str, *, out_of_memory: str | None = None) -> None:
+    def _lose(self, worker: Worker, reason: str, *, out_of_memory: str | None = None, fit: bool = True) -> None:
         """Its trials go elsewhere, and another worker takes its place as soon as the cluster has room for it.
-        ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged."""
+        ``out_of_memory``: in full, what Ray's memory monitor says that ended it: then its trial is charged.
+        ``fit``: whether its node could train, but for that."""
         if self._closed:
             return
         self._workers.remove(worker)
@@ -321,7 +317,8 @@ class Ray(Executor):
                 events.append(AttemptEnded(*ids, "failed", told, out_of_memory))
         self._queue.extendleft(reversed(self._workers.release(worker, list(worker.trials))))
         self._deliver(Arrivals([], events))
-        self._hiring.dismiss(worker, reason, anybody=self._workers.anybody, now_s=self._clock.now_s)
+        anybody, now_s = self._workers.anybody, self._clock.now_s
+        self._hiring.dismiss(worker, reason, anybody=anybody, now_s=now_s, fit=fit)
 
     # --- how many there are ---------------------------------------------------------------------------
 
@@ -330,8 +327,8 @@ class Ray(Executor):
         the tail of a sweep what is idle is let go, so that an autoscaler can take its node away."""
         assert self._staffing is not None
         trials = self._to_come + len(self._queue) + self._workers.trials
-        at_work = sum(1 for worker in self._workers if worker.ready)
-        missing = self._staffing.targets(trials, at_work=at_work)
+        crew = Crew.of(self._workers, now_s=now_s, vacant=self._hiring.vacant(now_s))
+        missing = self._staffing.targets(trials, crew)
         for worker in self._workers:
             missing[worker.kind] -= 1
             if worker.trials or not worker.ready:
@@ -351,7 +348,7 @@ class Ray(Executor):
         if not worker.ready:
             return not worker.trials
         idle_since_s, committed = worker.idle_since_s, worker.acknowledged == worker.received
-        kept = worker in self._kept.values()
+        kept = any(one is worker and now_s < until_s for one, until_s in self._kept.values())
         return idle_since_s is not None and now_s - idle_since_s >= IDLE_S and committed and not kept
 
     # --- silence ------------------------------------------------------------------------------------
@@ -397,7 +394,7 @@ class Ray(Executor):
             self._give(worker, [self._queue.popleft() for _ in range(min(room, len(self._queue)))], now=idle)
 
     def _launch(self, launch: Launch) -> None:
-        worker = self._kept.pop(launch.trial, None)
+        worker, _ = self._kept.pop(launch.trial, (None, 0.0))
         if worker is None or worker.lost or worker.started:
             self._queue.append(launch)
         else:  # whatever else is in hand, its place was kept
@@ -435,7 +432,7 @@ class Ray(Executor):
         self._kept.pop(trial, None)
         worker = self._workers.holder(trial)
         if again and worker is not None and trial in worker.started and not worker.resources.fresh_process:
-            self._kept[trial] = worker
+            self._kept[trial] = worker, self._clock.now_s + KEEP_S
             self._order(trial, (KEEP, trial, attempt))
         self._order_now(trial, (STOP, trial, attempt, reason))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 
-from caviar.errors import FolderError, OutageError
+from caviar.errors import FolderError, OutageError, UsageError
 from caviar.execution import gpus
 from caviar.execution.contract import TrialFiles
 from caviar.execution.heartbeat import CutOff
@@ -47,7 +47,8 @@ class WorkerActor:
         resources, files, own_gpus = cloudpickle.loads(parts)
         if own_gpus and not resources.gpus:
             gpus.hide()
-        self._resources: Resources = resources
+        # asked before the first reply, for which a worker has as much time as it needs
+        self._unfit = gpus.too_small(resources, node=socket.gethostname())
         self._unseen: TrialFiles | None = files
         self._supervisor = Supervisor(pickled_job, resources=resources, files=files)
         os.environ[SCRATCH] = self._supervisor.folder
@@ -65,7 +66,8 @@ class WorkerActor:
         try:
             if orders and self._unseen is not None:
                 self._probe(self._unseen)
-                gpus.refuse_too_small(self._resources, node=socket.gethostname())
+                if self._unfit is not None:
+                    raise UsageError(self._unfit)
                 self._unseen = None
             return self._supervisor.exchange(
                 number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,9 @@ class Work:
     steps: Estimate
     squares: float
     """The squares of the trials' own steps, added up: what a few long trials weigh."""
+    ends: Sequence[tuple[int, float]]
+    """After how many steps trials are expected to end, and how many of them; where no expectation can be told, all
+    at the last."""
 
 
 def work(outlook: Outlook, *, limit: int, begin: int) -> Work:
@@ -51,11 +55,11 @@ def work(outlook: Outlook, *, limit: int, begin: int) -> Work:
     steps, squares = sum(step * count for step, count in ends), sum(step * step * count for step, count in ends)
     if outlook.least_step is not None:
         least = sum(cohort.trials for cohort in outlook.cohorts) * (min(outlook.least_step, limit) - begin)
-        return Work(steps=Estimate(about=None, least=least, most=steps), squares=squares)
+        return Work(steps=Estimate(about=None, least=least, most=steps), squares=squares, ends=ends)
     if not outlook.rehearsed:
-        return Work(steps=Estimate(about=steps, least=steps, most=steps), squares=squares)
+        return Work(steps=Estimate(about=steps, least=steps, most=steps), squares=squares, ends=ends)
     least, about, most = (float(each) for each in np.quantile(outlook.rehearsed, (0.05, 0.5, 0.95)))
-    return Work(steps=Estimate(about=about, least=least, most=most), squares=squares)
+    return Work(steps=Estimate(about=about, least=least, most=most), squares=squares, ends=ends)
 
 
 def training_s(work: Work, timings: Timings, *, trials: int, workers: int) -> Estimate:

@@ -18,8 +18,9 @@ from caviar.execution.cluster import cores
 from caviar.execution.contract import Job
 from caviar.execution.resources import Resources
 from caviar.forecast import MEASURE_S
-from caviar.forecast.estimate import Estimate, training_s, wall_s, work
+from caviar.forecast.estimate import Estimate, Work, training_s, wall_s, work
 from caviar.forecast.measuring import Measured, check, measure
+from caviar.forecast.staged import staged_wall_s, waits
 from caviar.forecast.timings import Sample, Timings, recorded
 from caviar.schedulers.outlook import Outlook
 from caviar.state import Plan, proposer
@@ -115,16 +116,14 @@ def forecast(
     if found is not None and timings is not None:
         training = training_s(found, timings, trials=subject.plan.trials, workers=at_once or 1)
         if at_once is not None and limit is not None:
-            longest_s = timings.start_s + (limit - begin) * timings.mean_s
-            wall = _within(
-                wall_s(training, longest_s=longest_s, workers=at_once), subject.declaration["time_budget_s"], notes
-            )
+            wall = _wall_s(training, found, timings, stages=_stages(subject), steps=limit - begin, workers=at_once)
+            wall = _within(wall, subject.declaration["time_budget_s"], notes)
     if subject.plan.stages > 1:
         notes.append(
             "each stage after the first samples where trials did well, so more of its trials may go on than "
             "expected"
         )
-    price = _price(subject.resources, capacity)
+    price = _price(subject.resources, capacity, at_once, autoscale=autoscale)
     return Forecast(
         trials=subject.plan.trials,
         first=len(subject.plan.first),
@@ -146,6 +145,14 @@ def forecast(
         time_budget_s=subject.declaration["time_budget_s"],
         notes=notes,
     )
+
+
+def _wall_s(
+    training: Estimate, found: Work, timings: Timings, *, stages: Sequence[int], steps: int, workers: int
+) -> Estimate:
+    if waits(stages, workers):
+        return staged_wall_s(training, found, timings, stages=stages, workers=workers)
+    return wall_s(training, longest_s=timings.start_s + steps * timings.mean_s, workers=workers)
 
 
 def _stages(subject: Subject) -> list[int]:
@@ -175,15 +182,23 @@ def _at_once(subject: Subject, capacity: Capacity | None, *, workers: int | None
     return min(workers or fits, subject.plan.trials)
 
 
-def _price(resources: Resources, capacity: Capacity | None) -> float | None:
-    """What a place costs an hour: of several kinds of workers, as many of each as fit, the mean."""
-    prices = [kind.price_per_hour for kind in resources.kinds]
-    fits = [1] if capacity is None or not sum(capacity.fits) else capacity.fits
-    held = [(price, count) for price, count in zip(prices, fits, strict=False) if count]
+def _price(
+    resources: Resources, capacity: Capacity | None, workers: int | None, *, autoscale: bool
+) -> float | None:
+    """What a place costs an hour: of several kinds of workers, as many of each as a run would have, the mean."""
+    kinds = resources.kinds
+    fits = [0] * len(kinds) if capacity is None else capacity.fits
+    counts, left = [], workers or 1
+    for places in fits:
+        counts.append(min(places, left))
+        left -= counts[-1]
+    # those that wait are of the first kind that the cluster has, or may come to have
+    counts[0 if autoscale else next((kind for kind, places in enumerate(fits) if places), 0)] += left
+    held = [(kind.price_per_hour, count) for kind, count in zip(kinds, counts, strict=True) if count]
     known = [(price, count) for price, count in held if price is not None]
-    if not held or len(known) < len(held):
+    if len(known) < len(held):
         return None
-    return sum(price * count for price, count in known) / sum(count for _, count in known)
+    return sum(price * count for price, count in known) / sum(counts)
 
 
 def _within(wall: Estimate, budget_s: float | None, notes: list[str]) -> Estimate:

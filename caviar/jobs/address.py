@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +16,9 @@ VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """The environment variables in which Ray looks for it, in order."""
 
 DASHBOARD_PORT, GCS_PORT, CLIENT_PORT = 8265, 6379, 10001
+
+LIKELY_PORTS = range(8000, 9000)
+"""Where a dashboard may be; who gives another port without http:// may well mean something else by it."""
 
 
 def dashboard_address(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
@@ -34,7 +39,7 @@ def dashboard_address(given: str | None, environment: Mapping[str, str] = os.env
     if scheme in ("http", "https") and host and port not in (GCS_PORT, CLIENT_PORT):
         return address
     host = None if host in ("auto", "local") else host  # words for a cluster on this machine
-    meant = f"http://{host or 'HEAD'}:{port if port not in (None, GCS_PORT, CLIENT_PORT) else DASHBOARD_PORT}"
+    meant = f"http://{host or 'HEAD'}:{port if port in LIKELY_PORTS else DASHBOARD_PORT}"
     what = ": that is the port by which Ray's own processes find each other;" if port == GCS_PORT else ":"
     raise UsageError(f"--address {given}{what} jobs need the address of the cluster's dashboard, as {meant}")
 
@@ -60,6 +65,25 @@ def only(address: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def trusted(address: str) -> bool:
+    """Whether a token may be shown to who asks for it there, though nobody said that it is to be sent: over TLS,
+    or within a network of one's own."""
+    parts = urlsplit(address)
+    if parts.scheme == "https":
+        return True
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return not any(_public(str(each[4][0])) for each in found)
+
+
+def _public(address: str) -> bool:
+    ip = ip_address(address.partition("%")[0])
+    inner = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return (inner or ip).is_global
 
 
 def token_headers() -> dict[str, str]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caviar.errors import CaviarError, ClusterError, UsageError
-from caviar.jobs.address import dashboard_address, only, token_headers
+from caviar.jobs.address import dashboard_address, only, token_headers, trusted
 
 if TYPE_CHECKING:
     from caviar.jobs.connection import Connection
@@ -103,7 +103,8 @@ class Jobs:
     an address of another kind, or a Ray without its job API on this machine, `UsageError`.
 
     A token is sent as Ray does (``RAY_AUTH_MODE=token``), and also where that is not set, the cluster asks for
-    one, and there is one (``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH``, ``~/.ray/auth_token``).
+    one over TLS or within a private network, and there is one (``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH``,
+    ``~/.ray/auth_token``).
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -195,7 +196,7 @@ class Jobs:
                     return Connection(self.address)
                 except RefusedError as error:
                     headers = token_headers()
-                    if error.status != 401 or not headers:
+                    if error.status != 401 or not headers or not trusted(self.address):
                         raise
                     return Connection(self.address, headers=headers)
         except ImportError as error:

@@ -25,6 +25,10 @@ NEEDED = ("click", "cloudpickle", "numpy", "pandas", "pyarrow", "ray", "rich", "
 NEEDED_FOR = {"s3": "obstore", "gs": "obstore"}
 """What it needs for sweeps at URLs of this kind."""
 
+WITHIN_JOB = "CAVIAR_WITHIN_JOB"
+"""The environment variable by which the command knows that it is a job: who reads its lines is elsewhere, and goes
+on with the sweep by another job."""
+
 _MEND = "install that there, or submit with a --requirements FILE that names it"
 
 
@@ -37,6 +41,7 @@ def main(arguments: list[str]) -> None:
         print(f"caviar: error: {problem}", file=sys.stderr)
         sys.exit(WRONG_USE)
     sys.stderr.flush()
+    os.environ[WITHIN_JOB] = "1"
     os.execv(sys.executable, [sys.executable, "-m", "caviar", "run", *arguments, "--resume"])
 
 

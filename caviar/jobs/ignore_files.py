@@ -1,8 +1,11 @@
 """What .gitignore and .rayignore say of a file, as git reads them: those of a folder count below it, the innermost
-that has a rule for a name decides, and in it the last such rule."""
+that has a rule for a name decides, and in it the last such rule. What people have git ignore without saying so to
+others counts as a .gitignore further out: the info/exclude of a repository, and core.excludesFile.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +31,7 @@ class IgnoreFiles:
         """Those of the folders above, up to the root of the git repository that ``folder`` lies in."""
         folder = folder.resolve()
         root = repository(folder)
-        rules = cls()
+        rules = cls(tuple(_rules(_everywhere(folder))))
         if root is None or root == folder:
             return rules
         for outer in reversed([one for one in folder.parents if one.is_relative_to(root)]):
@@ -37,7 +40,9 @@ class IgnoreFiles:
 
     def at(self, folder: Path) -> IgnoreFiles:
         """With those that lie in the folder itself."""
-        own = [(name, "", spec) for name in (GITIGNORE, RAYIGNORE) if (spec := _spec(folder / name)) is not None]
+        own = [rule for name in (GITIGNORE, RAYIGNORE) for rule in _rules(folder / name, name)]
+        if (folder / ".git").exists():
+            own = [*_rules(_exclude(folder)), *own]
         return IgnoreFiles((*self.found, *own)) if own else self
 
     def below(self, name: str) -> IgnoreFiles:
@@ -62,12 +67,36 @@ def tracked(folder: Path) -> frozenset[str]:
     repository, or no git."""
     if repository(folder.resolve()) is None:
         return frozenset()
-    command = ["git", "-C", str(folder), "ls-files", "-z"]
+    told = _git(folder, "ls-files", "-z")
+    return frozenset() if told is None else frozenset(told.split("\0")) - {""}
+
+
+def _everywhere(folder: Path) -> Path:
+    """The file that says what git ignores in any repository of this user."""
+    named = (_git(folder, "config", "--type=path", "core.excludesFile") or "").removesuffix("\n")
+    return (
+        Path(named) if named else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git/ignore"
+    )
+
+
+def _exclude(root: Path) -> Path:
+    """The file that says what is ignored in this copy of a repository alone. Where its .git is no folder, as in a
+    worktree, only git knows."""
+    named = (_git(root, "rev-parse", "--git-path", "info/exclude") or "").removesuffix("\n")
+    return root / (named or ".git/info/exclude")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says; None where there is no git, or it has nothing to say."""
     try:
-        told = subprocess.run(command, capture_output=True, check=True).stdout
+        told = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return frozenset()
-    return frozenset(told.decode("utf-8", "surrogateescape").split("\0")) - {""}
+        return None
+    return told.decode("utf-8", "surrogateescape")
+
+
+def _rules(file: Path, name: str = GITIGNORE) -> list[tuple[str, str, GitIgnoreSpec]]:
+    return [] if (spec := _spec(file)) is None else [(name, "", spec)]
 
 
 def _spec(file: Path) -> GitIgnoreSpec | None:

@@ -1,4 +1,4 @@
-"""What came of a job: an exit status, and a line where its log does not have one."""
+"""What a job waits for, and what came of it: an exit status, and a line where its log does not have one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import signal
 
 from caviar.jobs.client import JobInfo
+from caviar.jobs.environment import installer
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -14,6 +15,13 @@ NO_COMMAND = 127
 
 _PIP = re.compile(r"^\s*ERROR: (.*)$", re.MULTILINE)
 _LONGEST = 300
+
+
+def awaited(job: JobInfo) -> str:
+    """What a job waits for that has not begun, as far as that is known."""
+    if (how := installer(job.runtime_env)) is not None:
+        return f"the cluster installs its packages ({how})"
+    return "the cluster brings its files there, or has no room for its driver"
 
 
 def exit_status(job: JobInfo) -> int:

@@ -140,7 +140,10 @@ def sweep_job(listed: Sequence[JobInfo], which: str) -> JobInfo | None:
 
 def forget(jobs: Jobs, listed: Sequence[JobInfo]) -> None:
     """Remove queries that have ended from the cluster's list, which else grows with every look."""
-    now_s = time.time()
+    # by the cluster's own clock: nobody knows how far this machine's is from it
+    now_s = max(
+        (moment_s or 0.0 for job in listed for moment_s in (job.start_time_s, job.end_time_s)), default=0.0
+    )
     over = [job for job in listed if job.kind == QUERY and job.ended and now_s - (job.end_time_s or 0) > FORGET_S]
     for job in over[-FORGET_AT_ONCE:]:
         with suppress(CaviarError):  # somebody else was quicker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import shlex
@@ -68,10 +69,13 @@ class Submission:
 
 
 def destination(out: str) -> Place:
-    """Where the cluster is to put a sweep; `UsageError` where that is not the same place from everywhere."""
+    """Where the cluster is to put a sweep, in one spelling; `UsageError` where that is not the same place from
+    everywhere. ``..`` is what it is to a shell: where a link leads on the cluster is not known here."""
     where = place(out)
-    if isinstance(where, Url) or where.is_absolute():
+    if isinstance(where, Url):
         return where
+    if where.is_absolute():
+        return Path(_spelled(where))
     raise UsageError(
         f"--out {out}: a relative folder would go with the job's own: give a URL, as s3://bucket/{where.name}, "
         f"or a path that all machines of the cluster share, as /shared/{where.as_posix().lstrip('./')}"
@@ -80,7 +84,20 @@ def destination(out: str) -> Place:
 
 def at_work(jobs: Sequence[JobInfo], out: Place) -> JobInfo | None:
     """The job that has this sweep in hand; None: there is none."""
-    return next((job for job in jobs if job.folder == str(out) and job.kind == SWEEP and not job.ended), None)
+    under_way = (job for job in jobs if job.kind == SWEEP and job.folder is not None and not job.ended)
+    return next((job for job in under_way if _spelled(place(job.folder or "")) == _spelled(out)), None)
+
+
+def _spelled(where: Place) -> str:
+    """One spelling of a place, whichever it was given in."""
+    if isinstance(where, Url):
+        return where
+    return re.sub("^//", "/", os.path.normpath(where))  # which leaves two slashes there
+
+
+def succeeds(job: str, wanted: str | None) -> bool:
+    """Whether a job is the one that is wanted, or by its name a successor of it, as `free_id` calls them."""
+    return wanted is not None and re.fullmatch(rf"{re.escape(wanted)}(-\d+)?", job) is not None
 
 
 def free_id(wanted: str | None, jobs: Sequence[JobInfo], *, stem: str) -> str:

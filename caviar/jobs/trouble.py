@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import requests
@@ -13,10 +14,7 @@ LONGEST = 300
 
 _ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception): ")
 
-NO_TOKEN = (
-    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH to its file (by "
-    "default ~/.ray/auth_token)"
-)
+TOKEN = "RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH to its file (by default ~/.ray/auth_token)"
 
 _NO_DASHBOARD = (requests.exceptions.JSONDecodeError, KeyError)
 """What Ray's client raises where the answer is not that of a dashboard."""
@@ -25,7 +23,7 @@ _NO_DASHBOARD = (requests.exceptions.JSONDecodeError, KeyError)
 def refusal(error: RefusedError) -> str:
     """What an answer that is an error means, and what to do."""
     if error.status == requests.codes.unauthorized:
-        return f"it asks for a token; {NO_TOKEN}"
+        return f"it asks for a token{_of_mode()}"
     if error.status == requests.codes.forbidden:
         return (
             "it does not take the token that it was given; RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH "
@@ -37,7 +35,7 @@ def refusal(error: RefusedError) -> str:
 def unreachable(error: Exception) -> str:
     """What an exception on the way to a cluster means."""
     if isinstance(error, AuthenticationError):
-        return f"RAY_AUTH_MODE asks for a token, and there is none: {NO_TOKEN}"
+        return f"RAY_AUTH_MODE asks for a token, and there is none: set {TOKEN}"
     if isinstance(error, ConnectionError) and isinstance(error.__context__, Exception):
         error = error.__context__  # Ray's client says of every way not to connect only that
     text = str(error)
@@ -65,6 +63,15 @@ def unreachable(error: Exception) -> str:
     if isinstance(error, ConnectionError | requests.exceptions.ConnectionError):
         return f"the connection fails: {last_line(text)}"
     return last_line(text) or type(error).__name__
+
+
+def _of_mode() -> str:
+    """What to set so that a token is sent, beside what is set already."""
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    if mode.lower() == "token":
+        return f"; set {TOKEN}"
+    of_mode = f", and RAY_AUTH_MODE is {mode!r:.80}, which sends none" if mode else ""
+    return f"{of_mode}; set RAY_AUTH_MODE=token, and {TOKEN}"
 
 
 def last_line(text: str) -> str:

@@ -58,8 +58,8 @@ class WorkingDir:
         name = (outer / file.name).relative_to(root).as_posix()
         if name not in self.sizes_bytes:
             raise UsageError(
-                f"{file}: is not sent with the working directory {self.root}: {GITIGNORE} or {RAYIGNORE} names "
-                f"it, or it lies in an environment, a cache, a sweep or {RUNS}/"
+                f"{file}: is not sent with the working directory {self.root}: {GITIGNORE}, {RAYIGNORE} or "
+                f"git's own settings name it, or it lies in an environment, a cache, a sweep or {RUNS}/"
             )
         return name
 

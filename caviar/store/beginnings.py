@@ -8,6 +8,8 @@ with the same ones harm nobody: sweep.json is created by one of them alone.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 
 from caviar.errors import FolderError
 from caviar.store.layout import TABLES, SweepFolder
@@ -23,6 +25,9 @@ def check_new(folder: SweepFolder, now_us: int) -> bool:
 
     Raises `FolderError` that says why not, `LeaseError` where another driver is just making one.
     """
+    outer = _sweep_around(folder)
+    if outer is not None:
+        raise FolderError(f"{folder}: lies within the sweep folder {outer}; choose a folder beside it")
     try:
         taken = folder.storage.names("")
     except FileNotFoundError as error:
@@ -44,6 +49,17 @@ def check_new(folder: SweepFolder, now_us: int) -> bool:
         begun = True
     folder.storage.check_writable()
     return begun
+
+
+def _sweep_around(folder: SweepFolder) -> Path | None:
+    """The sweep folder that this one lies within, in a file system."""
+    if not isinstance(folder.path, Path):
+        return None
+    for parent in folder.path.absolute().parents:
+        with suppress(OSError):  # not everybody may look into every folder
+            if (parent / folder.sweep_json).is_file():
+                return parent
+    return None
 
 
 def _foreign(folder: SweepFolder, taken: list[str]) -> str | None:

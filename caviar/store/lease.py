@@ -73,13 +73,14 @@ class Lease:
         return self.host != socket.gethostname() or process_start(self.pid) == self.process_start
 
 
-def refuse_if_held(folder: SweepFolder, now_us: int) -> None:
-    """Raise `LeaseError` where another driver holds the folder, `FolderError` where that cannot be told."""
+def refuse_if_held(folder: SweepFolder, now_us: int, *, but: Lease | None = None) -> None:
+    """Raise `LeaseError` where another driver holds the folder, `FolderError` where that cannot be told. ``but``:
+    the driver that has, or had, this lease does not count."""
     try:
         lease = Lease.read(folder)
     except OSError as error:
         raise FolderError(f"{folder.where(folder.lease_json)}: cannot be read: {error.strerror}") from error
-    if lease is not None and lease.held(now_us):
+    if lease is not None and lease.held(now_us) and (but is None or lease.nonce != but.nonce):
         age_s = max(0.0, (now_us - lease.time_us) / 1e6)
         raise LeaseError(
             f"{folder}: is being driven by process {lease.pid} on {lease.host}, last heard of {age_s:.0f} s ago: "

@@ -104,21 +104,21 @@ class Recorder:
         folder: SweepFolder,
         *,
         now_us: Callable[[], int],
-        take_over: bool = False,
+        take_over: bool | Lease = False,
         files: Files | None = None,
     ) -> Recorder:
         """Go on with an existing sweep folder, from all that was ever acknowledged.
 
-        Raises `LeaseError` where another driver holds it, unless ``take_over``; `FolderError` where it is no
-        sweep, or damaged.
+        Raises `LeaseError` where another driver holds it, unless ``take_over``, or that is its lease;
+        `FolderError` where it is no sweep, or damaged.
         """
         if files is not None:
             folder = SweepFolder(folder.path, files)
         created_us = folder.declaration().get("created_us")
         if created_us is None:
             raise FolderError(f"{folder.where(folder.sweep_json)}: damaged: created_us is missing")
-        if not take_over:
-            refuse_if_held(folder, now_us())
+        if take_over is not True:
+            refuse_if_held(folder, now_us(), but=take_over or None)
         recorder = cls(Fence(folder), now_us=now_us, created_us=created_us)
         folder.storage.make_folders(folder.folders)  # those that were empty get lost on the way of a copy
         # A predecessor that was killed may have got as far as a name that is not on the disk yet. Before anything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from caviar.cli import main
+from caviar.cli import logs, main
 
 Invoke = Callable[..., Result]
 Write = Callable[..., Path]
@@ -51,6 +52,16 @@ sweep = caviar.Sweep(
 def invoke() -> Invoke:
     """Call the command line in this process."""
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Whatever the command line makes of logging ends with the test."""
+    ours = logging.getLogger("caviar")
+    level = ours.level
+    yield
+    logs.configure(debug=False, as_json=False)
+    ours.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

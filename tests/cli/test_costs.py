@@ -38,6 +38,8 @@ def test_money(amount, shown):
         (NOTHING, None),
         (Cost(hours=2, spent=4.0, to_come=0.0), "4.00"),
         (Cost(hours=2, spent=4.0, to_come=None), "4.00"),
+        (Cost(hours=0, spent=0.0, to_come=3.0), None),
+        (Cost(hours=2, spent=0.0022, to_come=2e-5), "0.0022 so far, less than 0.0001 to come"),
         (Cost(hours=2, spent=4.0, to_come=1.5), "4.00 so far, about 1.50 to come"),
         (
             Cost(hours=3, spent=4.0, to_come=None, hours_without_price=1.0),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +75,33 @@ def test_what_cannot_be_reached_from_here_is_left_alone(monkeypatch, caplog):
     view.close()
     assert not view.shown
     assert caplog.text == ""
+
+
+def test_the_picture_is_left_before_it_is_said_how_to_come_back(monkeypatch, capsys):
+    class View:
+        shown = True
+
+        def __init__(self, folder):
+            pass
+
+        def close(self):
+            print("picture left", file=sys.stderr)
+
+    class Interrupted:
+        address = "http://head:8265"
+
+        def info(self, job):
+            return SimpleNamespace(node="node-1", ended=False)
+
+        def follow(self, job):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_follow, "Elsewhere", View)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert job_follow.follow(Interrupted(), "x", place("/shared/x"), as_json=False) == 130
+    left, told = capsys.readouterr().err.splitlines()
+    assert left == "picture left"
+    assert told.startswith("job x goes on; caviar logs x --address http://head:8265 --follow")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from caviar.analysis.cost import Cost
 from caviar.analysis.curve import TrialView
 from caviar.analysis.notes import Note
 from caviar.analysis.progress import View
@@ -95,6 +97,19 @@ def test_it_fits_the_screen(width, height, running):
     assert all(len(line) <= width for line in drawn)
     if height >= 18:
         assert len(drawn) < height
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_no_figure_of_the_head_is_cut(width):
+    shown = moment()
+    cost = Cost(hours=20, spent=1234.5, to_come=56.78)
+    view = dataclasses.replace(shown.view, cost=cost, reports=1_234_567, elapsed_s=7530)
+    timing = lines(dataclasses.replace(shown, view=view), width)[2]
+    assert "…" not in timing
+    assert timing.startswith("2 h 5 min   ")
+    assert "about 1 min 15 s left" in timing
+    assert ("cost 1,234 so far, about 56.78 to come" in timing) == (width >= 80)
+    assert ("reports/s" in timing) == (width >= 140)
 
 
 def test_running_trials_that_do_not_fit_are_counted():

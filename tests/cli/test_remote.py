@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -16,14 +17,14 @@ from rich.console import Console
 from rich.text import Text
 
 import caviar
-from caviar.cli import afar, answering, main
+from caviar.cli import afar, answering, logs, main
 from caviar.cli import jobs as cli_jobs
 from caviar.cli.app import COMMANDS
 from caviar.cli.follow import Follower
 from caviar.cli.pictures import Drawn, OverdueError, Pictures
 from caviar.errors import ClusterError
 from caviar.jobs import far_end, log, query
-from caviar.jobs.client import Jobs
+from caviar.jobs.client import JobInfo, Jobs
 from caviar.jobs.query import Manner, Query
 from caviar.jobs.records import Kind, Record, from_pieces, to_line
 from tests.cli.beside import running
@@ -77,6 +78,14 @@ def words(*args: str, folder: str = "/far/away") -> list[str]:
 )
 def test_the_same_command_line_goes_to_the_cluster(given: list[str], sent: list[str]) -> None:
     assert words(*given) == [*sent, "--", "/far/away"]
+
+
+def test_it_goes_there_with_how_lines_are_written(own_logging) -> None:
+    given = ["status", "runs/x", "--json", "--log-format", "json", "--debug"]
+    logs.configure(debug=True, as_json=True)
+    assert words(*given) == ["status", "--json", "--log-format=json", "--debug", "--", "/far/away"]
+    logs.configure(debug=False, as_json=False)
+    assert words("status", "runs/x", "--log-format", "text") == ["status", "--", "/far/away"]
 
 
 def test_what_is_set_goes_to_the_cluster_as_it_is_given() -> None:
@@ -180,6 +189,18 @@ def test_the_far_end_tells_errors_and_their_status(capfd, invoke, tmp_path) -> N
     assert (text_of(records, Kind.ERR), int(records[-1].data)) == (here.stderr, here.exit_code) != ("", 0)
 
 
+def test_the_id_of_a_job_without_its_cluster_is_told(capfd, invoke, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hint = "; for the id of a job, give its cluster with --address\n"
+    assert invoke("status", "digits-7f3a2c").stderr == f"caviar: error: digits-7f3a2c: no such folder{hint}"
+    assert hint not in invoke("status", "runs/digits").stderr
+    (tmp_path / "digits").mkdir()
+    assert hint not in invoke("status", "digits").stderr
+    monkeypatch.setenv("CAVIAR_ANSWERING", "{}")
+    far = text_of(answered(capfd, "status", "digits-7f3a2c"), Kind.ERR)
+    assert far == "caviar: error: digits-7f3a2c: no such folder\n"
+
+
 def test_the_far_end_draws_for_a_terminal_of_the_size_asked_for(capfd, finished) -> None:
     records = answered(capfd, "watch", finished, manner=Manner(terminal=True, columns=60, lines=12))
     pictures = [record.data.decode() for record in records if record.kind == Kind.PICTURE]
@@ -275,10 +296,18 @@ def test_a_query_without_an_answer_says_why(address, dashboard, log_text, exit_c
 def test_queries_that_have_ended_are_forgotten(address, dashboard) -> None:
     dashboard.job = {**dashboard.job, "metadata": {"caviar_kind": "query"}}
     jobs = Jobs(address)
-    query.forget(jobs, jobs.list())
-    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    [under_way] = jobs.list()
     dashboard.end()
-    query.forget(jobs, jobs.list())
+    [ended] = jobs.list()
+
+    def later(s: float) -> JobInfo:
+        return dataclasses.replace(under_way, id="later", start_time_s=(ended.end_time_s or 0) + s)
+
+    # whatever the time is here, far after all of these
+    for listed in ([], [under_way], [ended], [later(59), ended], [later(61), under_way]):
+        query.forget(jobs, listed)
+    assert "DELETE /api/jobs/job-1" not in dashboard.seen
+    query.forget(jobs, [later(61), ended])
     assert "DELETE /api/jobs/job-1" in dashboard.seen
 
 
@@ -315,10 +344,36 @@ def test_the_log_of_a_job(invoke, monkeypatch, address, dashboard) -> None:
     assert (result.exit_code, result.stdout) == (0, "first\nlast\n")
     dashboard.end()
     assert invoke("logs", "job-1", "--address", address, "--follow").stdout == "first\nlast\n"
+    dashboard.job["driver_exit_code"] = 1
     dashboard.end("FAILED")
     result = invoke("logs", "job-1", "--address", address, "-f")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "first\nlast\n", "job-1 failed\n")
     assert invoke("logs", "job-2", "--address", address).exit_code == 2
+
+
+def test_who_follows_a_log_is_told_what_the_job_could_not_say(invoke, address, dashboard) -> None:
+    dashboard.job["metadata"]["caviar_command"] = "caviar submit digits.py --out /shared/runs/digits"
+    dashboard.job["driver_exit_code"] = -9
+    dashboard.end("FAILED")
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "the driver of job job-1 was ended by SIGKILL (where nobody did that, for want of memory); what was "
+        "recorded is in /shared/runs/digits; go on with: caviar submit digits.py --out /shared/runs/digits\n"
+    )
+    dashboard.job["metadata"] = {}
+    assert invoke("logs", "job-1", "--address", address, "-f").stderr == "job-1 failed\n"
+
+
+def test_who_leaves_a_log_is_told_that_the_job_goes_on(invoke, monkeypatch, address) -> None:
+    def follow(jobs, job):
+        yield "first\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Jobs, "follow", follow)
+    result = invoke("logs", "job-1", "--address", address, "-f")
+    assert (result.exit_code, result.stdout) == (130, "first\n")
+    assert result.stderr.startswith(f"job job-1 goes on; caviar logs job-1 --address {address} --follow follows")
 
 
 @pytest.mark.parametrize("command", [None, "caviar submit digits.py --out /shared/runs/digits"])
@@ -333,6 +388,21 @@ def test_a_job_that_is_cancelled_is_told_how_to_go_on(invoke, address, dashboard
     assert (command or "submit it again with the same --out") in result.stdout
     again = invoke("cancel", "job-1", "--address", address)
     assert (again.exit_code, again.stdout) == (0, "job-1 has ended already: stopped\n")
+
+
+def test_a_job_that_has_not_begun_is_not_waited_for_as_one_that_has(
+    invoke, monkeypatch, address, dashboard
+) -> None:
+    monkeypatch.setattr(cli_jobs, "UNBEGUN_S", 0.0)
+    dashboard.job |= {"driver_node_id": None, "status": "PENDING", "runtime_env": {"pip": {"packages": ["x"]}}}
+    dashboard.on_stop = lambda: None
+    result = invoke("cancel", "job-1", "--address", address)
+    assert result.exit_code == 1
+    first, last = result.stderr.splitlines()
+    assert first == (
+        "job-1 has no driver yet: the cluster installs its packages (pip); it ends as soon as that is over"
+    )
+    assert last.startswith("job-1 was asked to end, and is pending yet: ")
 
 
 def test_a_job_that_does_not_end(invoke, monkeypatch, address, dashboard) -> None:

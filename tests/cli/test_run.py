@@ -101,6 +101,13 @@ def test_when_nothing_works_it_says_why_and_how_to_learn_more(invoke, write, tmp
     assert 'raise ValueError(f"bad lr' in invoke("events", out, "--trial", 0).stdout
 
 
+def test_within_a_job_it_is_not_said_how_to_go_on(invoke, write, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAVIAR_WITHIN_JOB", "1")
+    out = tmp_path / "out"
+    result = run(invoke, write(INTERRUPTED), out)
+    assert (result.exit_code, result.stderr) == (130, f"interrupted; everything so far is in {out}\n")
+
+
 def test_ctrl_c(invoke, write, tmp_path):
     out = tmp_path / "out"
     result = run(invoke, write(INTERRUPTED), out)

@@ -15,7 +15,8 @@ from caviar.cli import predecessor
 from caviar.cli.predecessor import outlive
 from caviar.errors import LeaseError
 from caviar.store.layout import SweepFolder
-from caviar.store.lease import Lease
+from caviar.store.lease import Lease, wall_clock_us
+from caviar.store.recorder import Recorder
 
 CUT_OFF = """
 import pathlib
@@ -78,6 +79,18 @@ def test_what_was_given_at_first_holds_and_something_else_is_refused_or_allowed(
     assert again("--trials", "7").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_what_is_another_sweep_is_refused_with_that_line_alone(invoke, finished, write, tmp_path, command):
+    out = shutil.copytree(finished, tmp_path / "out")
+    other = write((finished.parent / "finished_experiment.py").read_text().replace("trials=5", "trials=5, seed=7"))
+    words = [other, "--out", out, "--resume"] if command == "run" else [out, "--file", other]
+    refused = invoke(command, *words, "--executor", "inline")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"caviar: error: {out}: this Sweep is not the one that was recorded: ")
+    assert "seed: " in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_a_sweep_that_was_extended_is_still_the_same(again, invoke, tmp_path):
     again()
     again()
@@ -124,9 +137,9 @@ def _looks_often(monkeypatch):
 
 
 def test_nobody_is_waited_for_where_nobody_is_at_it(held, capsys):
-    assert outlive(held) is False
+    assert outlive(held) is None
     hold(held.path, age_s=31)
-    assert outlive(held) is False
+    assert outlive(held) is None
     assert capsys.readouterr().err == ""
 
 
@@ -136,7 +149,7 @@ def test_a_driver_that_was_killed_elsewhere_is_waited_for(held, monkeypatch, cap
     passed_s = [12]
     monkeypatch.setattr(predecessor, "wall_clock_us", lambda: begin_us + passed_s[0] * 10**6)
     monkeypatch.setattr(predecessor.time, "sleep", lambda seconds: passed_s.__setitem__(0, passed_s[0] + 3))
-    assert outlive(held) is False
+    assert outlive(held) is None
     assert passed_s == [30]
     told = f"{held}: process 7 on elsewhere had it in hand 12 s ago; waiting for at most 18 s to see"
     assert capsys.readouterr().err == f"{told} whether it is gone\n"
@@ -152,7 +165,7 @@ def test_one_that_is_alive_is_left_alone(held, monkeypatch):
 def test_one_that_lets_go_meanwhile_is_not_waited_for(held, monkeypatch):
     hold(held.path, age_s=4)
     monkeypatch.setattr(predecessor.time, "sleep", lambda seconds: (held.path / "lease.json").unlink())
-    assert outlive(held) is False
+    assert outlive(held) is None
 
 
 def test_where_its_clock_is_ahead_it_is_taken_over_after_as_long(held, monkeypatch):
@@ -160,8 +173,14 @@ def test_where_its_clock_is_ahead_it_is_taken_over_after_as_long(held, monkeypat
     now = [0.0]
     monkeypatch.setattr(predecessor.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(predecessor.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 5))
-    assert outlive(held) is True
-    assert now[0] == 30
+    watched = outlive(held)
+    assert watched is not None
+    assert (now[0], watched.nonce) == (30, "n")
+    # and who waited for the same one beside this one finds that it is this one's by now
+    first = Recorder.open(held, now_us=wall_clock_us, take_over=watched)
+    with pytest.raises(LeaseError, match=f"is being driven by process {os.getpid()}"):
+        Recorder.open(held, now_us=wall_clock_us, take_over=watched)
+    first.close()
 
 
 def test_one_that_lives_on_this_machine_is_refused_at_once(held, monkeypatch):

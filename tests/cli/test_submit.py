@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import re
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from caviar.cli import job_follow
 from caviar.cli.job_follow import own_lines
 from caviar.jobs.client import Jobs
 from caviar.store.beginnings import check_new
@@ -184,6 +187,41 @@ def test_a_job_that_could_not_begin_is_told_in_a_line(invoke, project, cluster, 
     assert done.stderr.endswith("could not begin: No matching distribution for x\n")
 
 
+def test_what_a_job_waits_for_is_said_now_and_then(invoke, project, cluster, address, monkeypatch):
+    looked = []
+
+    class Slow(Jobs):
+        def info(self, job):
+            looked.append(job)
+            begun = super().info(job)
+            return begun if len(looked) > 3 else dataclasses.replace(begun, node=None, status="pending")
+
+    monkeypatch.setattr("caviar.jobs.client.Jobs", Slow)
+    for name in ("BEGIN_S", "LONG_S", "AGAIN_S"):
+        monkeypatch.setattr(job_follow, name, 0.0)
+    (project / "needs.txt").write_text("scikit-learn\n")
+    options = ["--address", address, "--out", "/shared/x", "--requirements", "needs.txt"]
+    done = invoke("submit", "train.py", *options)
+    assert done.exit_code == 0, done.output
+    told = done.stderr.splitlines()
+    assert len(told) == 3
+    name = cluster.submitted[0]["submission_id"]
+    for line in told:
+        assert re.fullmatch(
+            rf"job {name} has not begun after .* s: the cluster installs its packages \(pip\)", line
+        )
+
+
+def test_neither_its_log_nor_what_ray_says_of_it_steers_the_terminal(invoke, project, cluster, address):
+    cluster.printed = b"\x1b]0;title\x07\x1b[32mgreen\x1b[0m\n"
+    cluster.exit_code, cluster.message = 0, "x"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "a")
+    assert done.stdout.endswith("\n]0;titlegreen\n"), "colours are for terminals"
+    cluster.exit_code, cluster.message = None, "it\x1b]0;title\x07 broke"
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--job-id", "b")
+    assert done.stderr == "caviar: error: job b could not begin: it ]0;title  broke\n"
+
+
 def test_machines_get_json_alone(invoke, project, cluster, address):
     cluster.printed = b'a warning\n{"kind": "progress"}\n{"kind": "result"}\n'
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--json")
@@ -195,6 +233,40 @@ def test_machines_get_json_alone(invoke, project, cluster, address):
     assert "working directory: " in done.stderr
     assert done.stderr.endswith("a warning\n")
     assert cluster.submitted[0]["entrypoint"].endswith(" --json")
+
+
+LINES = [
+    ["--debug"],
+    ["--log-format", "json"],
+    ["--log-format=json", "--debug", "--json"],
+    ["--log-format", "text"],
+]
+
+
+@pytest.mark.parametrize("options", LINES, ids=" ".join)
+def test_the_job_writes_its_lines_as_this_command_does(
+    invoke, project, cluster, address, monkeypatch, own_logging, options
+):
+    cluster.printed = b'{"time": "now", "message": "x"}\n{"kind": "result"}\n'
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", *options)
+    assert done.exit_code == 0, done.output
+    sent = shlex.split(cluster.submitted[0]["entrypoint"])
+    wanted = {"--debug": "--debug" in options, "--log-format=json": "text" not in options and len(options) > 1}
+    assert {word: word in sent for word in wanted} == wanted
+    assert cluster.submitted[0]["metadata"]["caviar_command"].endswith(" --out /shared/x")
+    assert '{"kind": "result"}\n' in done.stdout
+    assert '{"time": "now", "message": "x"}\n' in done.stderr
+    assert '{"time"' not in done.stdout
+
+
+def test_what_became_of_a_job_is_told_as_all_lines_are(invoke, project, cluster, address, own_logging, caplog):
+    cluster.exit_code = -9
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x", "--log-format", "json")
+    assert done.exit_code == 1
+    last = caplog.records[-1]
+    assert (last.levelname, last.name) == ("ERROR", "caviar.cli")
+    assert last.getMessage().startswith("the driver of job train-")
+    assert "driver" not in done.stderr, "a line that is not JSON"
 
 
 def test_the_environment_is_what_is_named(invoke, project, cluster, address, monkeypatch):
@@ -272,12 +344,14 @@ def test_wrong_use_is_one_line_and_nothing_is_sent(invoke, project, cluster, add
 
 
 def test_too_large_a_folder_is_told_before_anything_is_sent(invoke, project, cluster, address, monkeypatch):
-    monkeypatch.setattr("caviar.jobs.submission.most_bytes", lambda: 1000)
+    for module in ("submission", "package"):
+        monkeypatch.setattr(f"caviar.jobs.{module}.most_bytes", lambda: 1000)
     (project / "data.bin").write_bytes(bytes(range(256)) * 4 + Path(__file__).read_bytes()[:3000])
     done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x")
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert "more than the 1.0 kB that Ray takes; the largest: data.bin (4.0 kB)" in done.stderr
+    assert done.stdout.endswith("packing it, to see whether it then has less than the 1.0 kB that Ray takes\n")
     assert "PUT package" not in cluster.seen
 
 
@@ -311,6 +385,13 @@ def test_while_a_job_is_at_the_sweep_it_is_named_and_followed_by_its_name(invoke
     cluster.end("FAILED")
     done = invoke("submit", "train.py", *options, "--job-id", "job-1")
     assert done.stdout.splitlines()[1].startswith("job job-1-2 submitted")
+    cluster.job["status"] = "RUNNING"
+    for job_id in ("job-1", "job-1-2"):
+        done = invoke("submit", "train.py", *options, "--job-id", job_id, "--detach")
+        assert done.exit_code == 0, done.output
+        assert done.stdout.startswith("job job-1-2 is under way; its sweep: /shared/runs/digits\n")
+    assert invoke("submit", "train.py", *options, "--job-id", "job", "--detach").exit_code == 2
+    assert len(cluster.submitted) == 1
 
 
 def test_ctrl_c_only_leaves(invoke, project, cluster, address, monkeypatch):

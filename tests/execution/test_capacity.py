@@ -17,6 +17,13 @@ def test_this_machine_as_a_ray_started_here_would_have_it(monkeypatch):
     assert capacity.of_this_machine(caviar.Resources(custom={"disk": 1})).lacks == (
         "a trial needs 1 disk, and this machine has 0"
     )
+    either = caviar.Resources(gpus=1, otherwise=caviar.Resources(labels={"zone": "a"}))
+    assert capacity.of_this_machine(either).lacks == (
+        "a trial needs 1 GPU, and this machine has 0; otherwise, "
+        "a trial needs a node labelled zone=a, and this machine has no labels"
+    )
+    either = caviar.Resources(gpus=1, otherwise=caviar.Resources(cpus=4))
+    assert capacity.of_this_machine(either).lacks is None
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch):

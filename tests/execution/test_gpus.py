@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from caviar.errors import UsageError
 from caviar.execution import gpus
 from caviar.execution.resources import Resources
 
@@ -46,34 +46,37 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_share_that_is_too_small_is_refused(share: float, visible: str | None, wanted: int, fits: bool) -> None:
     resources = Resources(gpus=share, gpu_memory_bytes=wanted)
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    if fits:
-        gpus.refuse_too_small(resources, node="here", environment=environment)
-    else:
-        with pytest.raises(UsageError, match=r"^node here: (0.25 of )?a GPU holds"):
-            gpus.refuse_too_small(resources, node="here", environment=environment)
+    told = gpus.too_small(resources, node="here", environment=environment)
+    assert told is None if fits else re.match(r"node here: (0.25 of )?a GPU holds", str(told))
 
 
 @pytest.mark.usefixtures("machine")
 def test_the_refusal_says_what_would_do() -> None:
-    with pytest.raises(UsageError) as told:
-        gpus.refuse_too_small(
-            Resources(gpus=0.25, gpu_memory_bytes=30 * GIB), node="n1", environment={"CUDA_VISIBLE_DEVICES": "0"}
-        )
-    assert str(told.value) == (
+    told = gpus.too_small(
+        Resources(gpus=0.25, gpu_memory_bytes=30 * GIB), node="n1", environment={"CUDA_VISIBLE_DEVICES": "0"}
+    )
+    assert told == (
         "node n1: 0.25 of a GPU holds 20 GiB, and a trial needs gpu_memory_bytes of 30 GiB: gpus=0.5 would do"
     )
-    with pytest.raises(UsageError, match="it needs larger GPUs"):
-        gpus.refuse_too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={})
+    told = gpus.too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={})
+    assert told is not None
+    assert told.endswith("it needs larger GPUs")
 
 
 def test_a_machine_that_does_not_tell_refuses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    gpus.refuse_too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={})
+    assert gpus.too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={}) is None
+
+
+@pytest.mark.parametrize("told", ["No devices were found", "0, GPU-aaaa", "0, GPU-aaaa, [N/A]", ""])
+def test_what_nobody_understands_refuses_nothing(machine: Path, told: str) -> None:
+    machine.write_text(f"#!/bin/sh\necho '{told}'\n")
+    assert gpus.too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={}) is None
 
 
 def test_a_broken_driver_refuses_nothing(machine: Path) -> None:
     machine.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2\nexit 9\n")
-    gpus.refuse_too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={})
+    assert gpus.too_small(Resources(gpus=1, gpu_memory_bytes=300 * GIB), node="n1", environment={}) is None
 
 
 def test_pytorch_is_held_to_the_share(monkeypatch: pytest.MonkeyPatch) -> None:

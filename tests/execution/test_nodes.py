@@ -75,4 +75,13 @@ def test_labels(selector: dict[str, str], fits: bool) -> None:
     ],
 )
 def test_what_is_lacking(resources: Resources, reason: str | None) -> None:
-    assert lacking([SMALL, GPU], resources) == reason
+    assert lacking([SMALL, GPU], resources.kinds) == reason
+
+
+def test_what_is_lacking_of_every_kind() -> None:
+    kinds = Resources(gpus=4, otherwise=Resources(cpus=64)).kinds
+    assert lacking([SMALL, GPU], kinds) == (
+        "a trial needs 4 GPU, and the whole Ray cluster has 2; otherwise, "
+        "a trial needs 64 CPU, and the whole Ray cluster has 12"
+    )
+    assert lacking([SMALL, GPU], Resources(gpus=4, otherwise=Resources(cpus=6)).kinds) is None

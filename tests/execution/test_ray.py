@@ -426,6 +426,9 @@ class _Hiring:
     def dismiss(self, worker: worker.Worker, reason: str, **others: Any) -> None:
         self.reasons.append(reason)
 
+    def vacant(self, now_s: float) -> list[int]:
+        return [0]
+
     def fill(self, missing: Any, now_s: float) -> list[worker.Worker]:
         return []
 
@@ -434,7 +437,7 @@ class _Hiring:
 
 
 class _Staffing:
-    def targets(self, trials: int, *, at_work: int) -> list[int]:
+    def targets(self, trials: int, crew: Any) -> list[int]:
         return [1]
 
 

@@ -182,6 +182,29 @@ def test_what_fits_on_this_machine(monkeypatch):
     assert ahead(resources=caviar.Resources(gpus=2)).workers is None
 
 
+def test_the_price_is_that_of_the_workers_that_a_run_would_have(monkeypatch):
+    from caviar.execution import capacity, cluster
+
+    monkeypatch.setattr(cluster, "cores", lambda: 16)
+    monkeypatch.setattr(capacity, "gpus", lambda: 1)
+    kinds = caviar.Resources(gpus=1, price_per_hour=3.0, otherwise=caviar.Resources(price_per_hour=0.2))
+
+    def price(resources=kinds, *, trials=30, **asked):
+        return sweep(resources=resources, trials=trials).forecast(measure_s=0, **asked).price_per_hour
+
+    assert price() == pytest.approx((3.0 + 15 * 0.2) / 16)
+    assert price(workers=1) == 3.0, "the one worker is that with the GPU"
+    assert price(workers=3) == price(trials=3) == pytest.approx((3.0 + 2 * 0.2) / 3)
+    assert price(workers=20) == pytest.approx((5 * 3.0 + 15 * 0.2) / 20), "those that wait, wait for a GPU"
+    assert price(inline=True) == 3.0
+    unpriced = caviar.Resources(gpus=1, price_per_hour=3.0, otherwise=caviar.Resources())
+    assert (price(unpriced), price(unpriced, workers=1)) == (None, 3.0)
+
+    monkeypatch.setattr(capacity, "gpus", lambda: 0)
+    assert price(workers=20) == pytest.approx(0.2), "where there is none, none is waited for"
+    assert price(workers=20, autoscale=True) == pytest.approx((4 * 3.0 + 16 * 0.2) / 20)
+
+
 def test_the_workers_asked_for(monkeypatch):
     from caviar.execution import cluster
 

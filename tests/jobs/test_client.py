@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ray.exceptions import AuthenticationError
 
 from caviar.errors import CaviarError, ClusterError, UsageError
 from caviar.jobs import log, trouble
-from caviar.jobs.address import dashboard_address, token_headers
+from caviar.jobs.address import dashboard_address, token_headers, trusted
 from caviar.jobs.client import Jobs
-from tests.jobs.dashboards import Dashboard, serving
+from tests.jobs.dashboards import Dashboard, Handler, serving
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,8 @@ def _nothing_known_of_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         ("http://10.0.0.1:6379", "http://10.0.0.1:8265"),
         ("ray://head:10001", "http://head:8265"),
         ("head:8265", "http://head:8265"),
+        ("head:8266", "http://head:8266"),
+        ("127.0.0.2:23805", "http://127.0.0.2:8265"),
         ("head", "http://head:8265"),
         ("auto", "http://HEAD:8265"),
         ("http://head:port", "http://HEAD:8265"),
@@ -148,8 +153,22 @@ def test_a_cluster_that_asks_for_a_token_is_given_the_one_that_there_is(monkeypa
         assert "does not take the token" in cannot_be_reached(address)
         monkeypatch.setenv("RAY_AUTH_TOKEN", "sesame")
         assert Jobs(address).info("job-1").id == "job-1"
-        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-        assert "it asks for a token" in cannot_be_reached(address)
+        for mode in ("disabled", "tokn"):
+            monkeypatch.setenv("RAY_AUTH_MODE", mode)
+            told = (
+                f"it asks for a token, and RAY_AUTH_MODE is '{mode}', which sends none; set RAY_AUTH_MODE=token, "
+            )
+            assert cannot_be_reached(address).startswith(told)
+
+
+def test_who_has_said_that_a_token_is_to_be_sent_is_asked_for_the_token_alone(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with serving(Dashboard(token="sesame")) as address:
+        assert cannot_be_reached(address).startswith("it asks for a token; set RAY_AUTH_TOKEN to the cluster's ")
+    told = trouble.unreachable(AuthenticationError("no token"))
+    assert told.startswith(
+        "RAY_AUTH_MODE asks for a token, and there is none: set RAY_AUTH_TOKEN to the cluster's "
+    )
 
 
 def test_a_token_is_not_shown_to_who_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +184,27 @@ def test_a_token_is_not_shown_to_who_does_not_ask(monkeypatch: pytest.MonkeyPatc
         Jobs(address).list()
     assert shown
     assert set(shown) == {None}
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [
+        *((f"http://{host}:8265", True) for host in ("127.0.0.1", "10.1.2.3", "100.64.0.1", "[::1]", "[fd00::1]")),
+        *((f"http://{host}:8265", False) for host in ("8.8.8.8", "[2606:4700::1]", "[::ffff:8.8.8.8]")),
+        ("https://8.8.8.8", True),
+    ],
+)
+def test_a_token_goes_unasked_neither_in_the_clear_nor_over_the_internet(address: str, may: bool) -> None:
+    assert trusted(address) is may
+
+
+def test_a_token_is_kept_from_who_is_not_trusted_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caviar.jobs.client.trusted", lambda address: False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "sesame")
+    dashboard = Dashboard(token="sesame")
+    with serving(dashboard) as address:
+        assert "it asks for a token; set RAY_AUTH_MODE=token" in cannot_be_reached(address)
+    assert dashboard.seen == ["GET /api/version"]
 
 
 def test_where_a_token_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -232,6 +272,83 @@ def test_a_log_that_cannot_be_streamed_is_asked_for_again_and_again() -> None:
         assert next(following) == "second\n"
         dashboard.end()
         assert list(following) == []
+
+
+class Torn(Dashboard):
+    """Has whatever is asked about a log end before anything of it has come, so many times."""
+
+    def __init__(self, tears: int, *, of: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.tears = tears
+        self.of = of
+
+    def answer(self, asked: Handler) -> None:
+        if self.of in asked.path and self.tears:
+            self.tears -= 1
+            self.seen.append("torn")
+            asked.close_connection = True
+            asked.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            super().answer(asked)
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_log_whose_streams_all_break_is_asked_for_in_another_way() -> None:
+    dashboard = Torn(30, of="/api/v0/logs/")
+    dashboard.log = b"first\n"
+    dashboard.end()
+    with serving(dashboard) as address:
+        assert list(Jobs(address).follow("job-1")) == ["first\n"]
+    assert dashboard.tears > 0
+    # those that bring something do not count
+    dashboard = Dashboard(streams=[[b"x" * count] for count in range(1, 2 * log.TRIES)])
+    with serving(dashboard) as address:
+        following = Jobs(address).follow("job-1")
+        assert [next(following) for _ in range(2 * log.TRIES - 1)] == ["x"] * (2 * log.TRIES - 1)
+        following.close()
+    assert "GET /api/jobs/job-1/logs" not in dashboard.seen
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_cluster_that_comes_back_is_waited_for_whichever_way_a_log_is_read() -> None:
+    dashboard = Torn(0, of="/api/jobs/job-1/logs")
+    dashboard.refused = {f"/api/v0/logs/{kind}": (500, b"no such thing") for kind in ("stream", "file")}
+    dashboard.log = b"first\n"
+    with serving(dashboard) as address:
+        following = Jobs(address).follow("job-1")
+        assert next(following) == "first\n"
+        dashboard.tears = 3
+        dashboard.log += b"second\n"
+        dashboard.end()
+        assert list(following) == ["second\n"]
+    assert dashboard.seen.count("torn") == 3
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_the_two_ways_to_read_a_log_agree_where_it_is_not_all_text() -> None:
+    class AsRay(Dashboard):
+        """Reads the file as Ray does, which cannot do that here: as text."""
+
+        def answer(self, asked: Handler) -> None:
+            if asked.path.endswith("/job-1/logs"):
+                text = io.TextIOWrapper(io.BytesIO(self.log), "utf-8", "replace").read()
+                asked.give(200, {"logs": text})
+            else:
+                super().answer(asked)
+
+    raw = b"\xff\xfe one\r 50%\r100%\r\nzwei \xc3\xa4\xe4\n"
+    dashboard = AsRay(streams=[[raw[:11], raw[11:]]])
+    dashboard.log = raw
+    with serving(dashboard) as address:
+        following = Jobs(address).follow("job-1")
+        seen = ""
+        while not seen.endswith("\n") or "zwei" not in seen:
+            seen += next(following)
+        dashboard.refused = {f"/api/v0/logs/{kind}": (500, b"no such thing") for kind in ("stream", "file")}
+        dashboard.log += b"three\n"
+        dashboard.end()
+        seen += "".join(following)
+    assert seen == "\ufffd\ufffd one\n 50%\n100%\nzwei ä\ufffd\nthree\n"
 
 
 @pytest.mark.usefixtures("_no_pauses")

@@ -189,7 +189,8 @@ def test_a_job_that_is_cancelled_leaves_a_sweep_to_go_on_with(
     result = caviar.load(sweep)
     assert (result.status, result.trials()["status"].tolist()) == ("interrupted", ["pending"])
     told = run("logs", job, "--follow")
-    assert (told.exit_code, told.stderr) == (1, f"{job} stopped\n")
+    go_on = f"what was recorded is in {sweep}; go on with: caviar submit long.py --out {sweep}"
+    assert (told.exit_code, told.stderr) == (1, f"job {job} was cancelled; {go_on}\n")
     assert "interrupted; everything so far is in" in told.stdout
     assert run("jobs").stdout.splitlines()[1].startswith(f"{job}  stopped")
 

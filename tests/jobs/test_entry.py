@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -101,10 +102,12 @@ def test_it_becomes_caviar_run_in_the_python_that_ray_has(file, monkeypatch):
         raise BecameError
 
     monkeypatch.setattr("os.execv", become)
+    monkeypatch.setenv(entry.WITHIN_JOB, "")
     with pytest.raises(BecameError):
         entry.main([str(file), "--out", "/x", "--trials", "3"])
     run = ["-m", "caviar", "run", str(file), "--out", "/x", "--trials", "3", "--resume"]
     assert calls.pop() == (sys.executable, [sys.executable, *run])
+    assert os.environ[entry.WITHIN_JOB] == "1"
     monkeypatch.setattr(entry, "_there", lambda name: name != "ray")
     monkeypatch.setattr(entry, "rays_python", lambda: "/opt/ray/bin/python")
     with pytest.raises(BecameError):

@@ -12,6 +12,14 @@ from caviar.jobs.package import most_bytes, pack, size, told
 from caviar.jobs.working_dir import default_root, survey
 
 
+@pytest.fixture(autouse=True)
+def _nothing_known_of_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever who runs the tests has git ignore."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+
+
 def lay(root: Path, *names: str, text: str = "x") -> Path:
     for name in names:
         path = root / name
@@ -59,6 +67,41 @@ def test_ignore_files_are_read_as_git_reads_them(tmp_path):
     assert sent(tmp_path) == set(told.split("\0")) - {""}
     assert {"lib/build.py", "lib/keep.log", "lib/a.log", "all/two/three", "star/sub/x.bin"} <= sent(tmp_path)
     assert not sent(tmp_path) & {"data/a.csv", "a.log", "lib/tmp/one", "build/x", "all/one", "lib/deep/er/z.log"}
+
+
+def test_what_only_this_user_has_git_ignore_is_not_sent(tmp_path, monkeypatch):
+    repo = tmp_path / "repo"
+    lay(repo, "part/train.py", "part/secrets.env", "part/key.pem", "part/kept.pem", "key.pem", "part/own.txt")
+    git(repo, "init", "--quiet")
+    (repo / ".git/info").mkdir(exist_ok=True)
+    (repo / ".git/info/exclude").write_text("/part/secrets.env\nown.txt\n")
+    (tmp_path / "mine").write_text("*.pem\n!own.txt\n")
+    (tmp_path / "config").write_text(f'[core]\n\texcludesFile = "{tmp_path}/mine"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    assert sent(repo / "part") == {"train.py"}
+    assert sent(repo) == {"part/train.py"}
+    lay(repo, "part/.gitignore", text="!kept.pem\n")
+    assert sent(repo / "part") == {"train.py", "kept.pem", ".gitignore"}
+    # where git has no file named, or there is no git at all, it is the one in its usual place
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    lay(tmp_path, "git/ignore", text="*.pem\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert sent(repo / "part") == {"train.py", "kept.pem", ".gitignore"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert sent(repo / "part") == {"train.py", "kept.pem", ".gitignore"}
+
+
+def test_a_worktree_has_the_excludes_of_its_repository(tmp_path):
+    git(lay(tmp_path / "repo", "train.py"), "init", "--quiet")
+    git(tmp_path / "repo", "add", "train.py")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    git(tmp_path / "repo", *identity, "commit", "--quiet", "--message", "x")
+    git(tmp_path / "repo", "worktree", "add", "--quiet", str(tmp_path / "tree"))
+    (tmp_path / "repo/.git/info").mkdir(exist_ok=True)
+    (tmp_path / "repo/.git/info/exclude").write_text("secrets.env\n")
+    lay(tmp_path / "tree", "secrets.env")
+    assert "secrets.env" not in sent(tmp_path / "tree")
+    assert "train.py" in sent(tmp_path / "tree")
 
 
 def test_ignore_files_above_the_working_directory_count_within_its_repository(tmp_path):
@@ -177,7 +220,7 @@ def test_the_file_is_found_below_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(root / "sub")
     assert found.name_of(Path("train.py")) == found.name_of(Path("../sub/train.py")) == "sub/train.py"
     for left_out in (root / "left.py", root / "runs/in.py"):
-        with pytest.raises(UsageError, match=r"is not sent with the working directory .* names it, or it lies in"):
+        with pytest.raises(UsageError, match=r"is not sent with the working directory .* name it, or it lies in"):
             found.name_of(left_out)
     with pytest.raises(UsageError, match="lies outside of the working directory"):
         found.name_of(lay(tmp_path, "other.py") / "other.py")

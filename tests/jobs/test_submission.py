@@ -42,6 +42,14 @@ def test_a_sweep_goes_where_every_machine_finds_it(out):
     assert str(destination(out)) == out.rstrip("/")
 
 
+@pytest.mark.parametrize("out", ["/shared/runs/../x", "/shared//x/", "//shared/x", "/shared/./x", "/../shared/x"])
+def test_a_folder_is_the_same_in_whichever_way_it_is_spelled(out):
+    assert str(destination(out)) == "/shared/x"
+    mine = job("d", metadata={FOLDER: out, KIND: "sweep"})
+    assert at_work([mine], destination("/shared/x")) == mine
+    assert at_work([mine], destination("/shared/y")) is None
+
+
 @pytest.mark.parametrize("out", ["runs/digits", "./digits", "digits"])
 def test_a_relative_folder_is_refused_with_what_is_meant(out):
     with pytest.raises(

@@ -72,6 +72,10 @@ def test_a_new_folder_may_be_missing_or_empty(tmp_path: Path) -> None:
 def test_check_new_says_what_is_wrong(tmp_path: Path, recorder: Any, folder: SweepFolder) -> None:
     with pytest.raises(FolderError, match="already holds a sweep"):
         check_new(folder, 0)
+    with pytest.raises(
+        FolderError, match=rf"lies within the sweep folder {folder.path}; choose a folder beside it"
+    ):
+        check_new(SweepFolder(Path(folder.path) / ".tmp" / "x"), 0)
     (tmp_path / "file").touch()
     with pytest.raises(FolderError, match=r"is not empty \(it holds "):
         check_new(SweepFolder(tmp_path), 0)
