@@ -195,7 +195,7 @@ class Sweep:
         ``file``, and where it takes them, the ``name`` in that file and ``changes`` by the command line; None: the
         file that defines the training function.
         """
-        declared = self._as_in(path) if resume else self
+        declared = declared_in(path, self) if resume else self
         commission = declared._commission(path, executor, on_event, source)
         if resume and commission.folder.exists():
             go_on(commission, Continuation(allow_change=allow_change, take_over=take_over, source=source))
@@ -241,7 +241,7 @@ class Sweep:
         )
         if not how.extends:
             raise UsageError("Sweep.extend(): by nothing; give trials, max_step or both")
-        commission = self._as_in(path)._commission(path, executor, on_event, source)
+        commission = declared_in(path, self)._commission(path, executor, on_event, source)
         go_on(commission, how)
         return load(commission.folder.path)
 
@@ -374,10 +374,6 @@ class Sweep:
             inline=inline,
         )
 
-    def _as_in(self, path: str | Path) -> Sweep:
-        """This Sweep as it is declared in an existing folder, where that is a fork or a recheck."""
-        return self if self.origin is not None else self.but(**(as_in(path) or rechecked_as_in(path, self.space)))
-
     def panda(
         self,
         path: str | Path,
@@ -413,7 +409,7 @@ class Sweep:
         from caviar.panda.schedule import RunSchedule
         from caviar.store.reader import Reader
 
-        declared = self._as_in(path) if resume else self
+        declared = declared_in(path, self) if resume else self
         if isinstance(schedule, RunSchedule):
             declared = declared._repeating(schedule)
             params, schedule = {**schedule.params, **(params or {})}, schedule.changes()
@@ -608,6 +604,13 @@ class Sweep:
             "code": code,
             "versions": _versions(),
         }
+
+
+def declared_in(path: str | Path, sweep: Sweep) -> Sweep:
+    """A Sweep as it is declared in an existing folder, where that is a fork or a recheck of it."""
+    if sweep.origin is not None:
+        return sweep
+    return sweep.but(**(as_in(path) or rechecked_as_in(path, sweep.space)))
 
 
 def _need(good: bool, name: str, value: object, allowed: str, *, of: str = "Sweep") -> None:

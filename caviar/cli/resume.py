@@ -64,8 +64,6 @@ def resume(
     """
     chosen = where.executor()
     from caviar.analysis.result import load
-    from caviar.launch import check_same
-    from caviar.store.layout import SweepFolder
     from caviar.store.place import place
 
     sweep, source = declared(folder, target, changes)
@@ -77,7 +75,7 @@ def resume(
         begin = go_on_live(sweep, folder, chosen, declaration=how, module=sys.modules[sweep.train.__module__])
         more = "--max-step N trains on"
     elif not allow_change:  # before anything is said or shown of the one that is there
-        check_same(SweepFolder(place(folder)), sweep.declaration(""))
+        refuse_another(folder, sweep)
     tell_if_ended(folder, more)
     return conduct(
         place(folder),
@@ -156,6 +154,16 @@ def extend(
         as_json=as_json,
         live=where.live,
     )
+
+
+def refuse_another(folder: str, sweep: Sweep) -> None:
+    """`UsageError` where a Sweep is not the one that was recorded in a folder, or a fork's or recheck's of it."""
+    from caviar.launch import check_same
+    from caviar.store.layout import SweepFolder
+    from caviar.store.place import place
+    from caviar.sweep import declared_in
+
+    check_same(SweepFolder(place(folder)), declared_in(folder, sweep).declaration(""))
 
 
 def tell_if_ended(folder: str, more: str) -> None:

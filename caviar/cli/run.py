@@ -115,14 +115,13 @@ def _again(
     folder: SweepFolder, target: str, changes: dict[str, Any], *, allow_change: bool
 ) -> tuple[Sweep, dict[str, Any]]:
     """The Sweep to go on with, and where it is from. Says so where there is nothing left to do."""
-    from caviar.cli.resume import declared, tell_if_ended
-    from caviar.launch import check_same
+    from caviar.cli.resume import declared, refuse_another, tell_if_ended
 
     if folder.declaration().get("panda") is not None:
         raise UsageError(f"{folder}: holds a live run; caviar resume {folder} goes on with it")
     found = declared(str(folder), target, changes)
     if not allow_change:  # before anything is said or shown of the one that is there
-        check_same(folder, found[0].declaration(""))
+        refuse_another(str(folder), found[0])
     tell_if_ended(str(folder), "--trials N adds trials")
     return found
 
