@@ -23,10 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort tests into `GROUPS`, for a run by several processes."""
     group_of = {}
     for item in items:
-        if (
-            item.get_closest_marker("ray") and item.path.parent.name != "clusters"
-        ):  # those have machines of their own
-            alone = item.path.stem == "test_machines" or item.path.parent.name == "cluster"
+        folder, stem = item.path.parent.name, item.path.stem
+        if item.get_closest_marker("ray") and folder != "clusters":  # which has machines of its own
+            alone = folder == "cluster" or stem in ("test_machines", "test_cluster_jobs")
             group_of[item] = "machines" if alone else "ray"
             item.add_marker(pytest.mark.xdist_group(group_of[item]))
     items.sort(key=lambda item: GROUPS.index(group_of[item]) if item in group_of else len(GROUPS))
