@@ -13,7 +13,7 @@ import pytest
 from caviar.execution.process import ADJUST, KEEP, PAUSE, STOP, PipeLink
 from caviar.execution.resources import Resources
 from caviar.execution.training import Trial
-from caviar.execution.wire import APPLIED, ENDED, PAUSED, STARTED, UNPAUSED
+from caviar.execution.wire import APPLIED, ENDED, PAUSED, REPORTS, STARTED, UNPAUSED, columns, pack
 from caviar.messages import Launch
 from tests.execution.test_supervisor import Driver, launches, supervised, wait_until
 
@@ -37,7 +37,9 @@ def paused(driver: Driver) -> int:
 
     def look(*args: object, **kwargs: object) -> object:
         batches = exchange(*args, **kwargs)  # type: ignore[arg-type]
-        pids.extend(int(values[0, 1]) for _, blocks, _ in batches for *_, values in blocks)
+        for _, blocks, entries in batches:
+            few = [pack(block) for block in columns([entry for entry in entries if entry[0] == REPORTS])]
+            pids.extend(int(values[0, 1]) for *_, values in (*blocks, *few))
         return batches
 
     driver.supervisor.exchange = look  # type: ignore[assignment, method-assign]
