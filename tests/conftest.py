@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ from tests.weed import BUCKET, Weed
 GROUPS = ("machines", "ray")
 """Tests that run one after another, beside the others: those that start clusters of their own and mostly wait, and
 those that share one Ray. They begin first, since they take longest."""
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is what it usually is, for the tests and what they start: a shell that runs them in the background
+    has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
