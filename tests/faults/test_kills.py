@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ class Nursery:
         if not select.select([self._process.stdout], [], [], DEADLINE_S if kill_after_s is None else kill_after_s)[
             0
         ]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(pid, signal.SIGKILL)
             assert kill_after_s is not None, "a driver does not come to its end"
         return self._number()
 
