@@ -94,13 +94,14 @@ class Query:
             self._jobs.stop(self.id)
 
     def _await_start(self) -> None:
-        began_s, told = time.monotonic(), False
-        while not told and self._jobs.info(self.id).node is None and not self._jobs.info(self.id).ended:
+        """Wait until it has begun, or ended without that; where that takes long, say so, and wait no more."""
+        began_s = time.monotonic()
+        while (info := self._jobs.info(self.id)).node is None and not info.ended:
             if time.monotonic() - began_s > START_S:
                 _log.warning(
                     "%s: the cluster has not yet begun with job %s, which asks there", self._jobs.address, self.id
                 )
-                told = True
+                return
             time.sleep(0.1)
 
 
