@@ -66,7 +66,7 @@ def follow(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> int:
 def tell_left(jobs: Jobs, job: str) -> None:
     """Say that a job goes on though nobody follows it any more, and how to come back."""
     ways = [f"caviar {verb} {job} --address {jobs.address}" for verb in ("logs", "cancel")]
-    click.echo(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it", err=True)
+    logs.say(f"job {job} goes on; {ways[0]} --follow follows it again, {ways[1]} ends it")
 
 
 def _show(jobs: Jobs, job: str, folder: Place, *, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def _await_begin(jobs: Jobs, job: str) -> None:
     while (info := _info(jobs, job)) is not None and info.node is None and not info.ended:
         if (now_s := time.monotonic()) > tell_s:
             took = figures.duration(now_s - began_s)
-            click.echo(figures.one_line(f"job {job} has not begun after {took}: {awaited(info)}"), err=True)
+            logs.say(figures.one_line(f"job {job} has not begun after {took}: {awaited(info)}"))
             tell_s = now_s + AGAIN_S
         time.sleep(BEGIN_S)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-import click
-
+from caviar.cli import logs
 from caviar.errors import FolderError
 from caviar.store.layout import SweepFolder
 from caviar.store.lease import FRESH_S, Lease, refuse_if_held, wall_clock_us
@@ -24,10 +23,9 @@ def outlive(folder: SweepFolder) -> Lease | None:
     if first.host == socket.gethostname():  # then its process is known to be there
         refuse_if_held(folder, wall_clock_us())
     age_s = max(0.0, (wall_clock_us() - first.time_us) / 1e6)
-    click.echo(
+    logs.say(
         f"{folder}: process {first.pid} on {first.host} had it in hand {age_s:.0f} s ago; waiting for at most "
-        f"{max(0.0, FRESH_S - age_s):.0f} s to see whether it is gone",
-        err=True,
+        f"{max(0.0, FRESH_S - age_s):.0f} s to see whether it is gone"
     )
     began_s = time.monotonic()
     while time.monotonic() - began_s < FRESH_S:
