@@ -29,7 +29,7 @@ from caviar.jobs.query import Manner, Query
 from caviar.jobs.records import Kind, Record, from_pieces, to_line
 from tests.cli.beside import running
 from tests.cli.test_live import moment
-from tests.jobs.dashboards import Dashboard, serving
+from tests.jobs.dashboards import Dashboard, know_nothing_of_ray, serving
 
 SPACE = caviar.Space(lr=caviar.Float(0.1, 1.0))
 FAR = ["status", "watch", "events", "trials", "best", "curves", "set", "pause", "unpause", "rollback", "stop"]
@@ -37,10 +37,7 @@ FAR = ["status", "watch", "events", "trials", "best", "curves", "set", "pause", 
 
 @pytest.fixture(autouse=True)
 def _no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("ray.dashboard.modules.dashboard_sdk.get_auth_headers_if_auth_enabled", lambda given: {})
+    know_nothing_of_ray(monkeypatch, tmp_path)
 
 
 @pytest.fixture

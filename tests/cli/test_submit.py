@@ -20,7 +20,7 @@ from caviar.cli.job_follow import own_lines
 from caviar.jobs.client import Jobs
 from caviar.store.beginnings import check_new
 from caviar.store.layout import SweepFolder
-from tests.jobs.dashboards import Dashboard, Handler, serving
+from tests.jobs.dashboards import Dashboard, Handler, know_nothing_of_ray, serving
 
 RAYS = (
     b"2026-01-01 00:00:00,000 INFO job_manager.py:581 -- Runtime env is setting up.\nRunning entrypoint for job "
@@ -78,10 +78,7 @@ class Cluster(Dashboard):
 
 @pytest.fixture(autouse=True)
 def _nothing_known_of_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("ray.dashboard.modules.dashboard_sdk.get_auth_headers_if_auth_enabled", lambda given: {})
+    know_nothing_of_ray(monkeypatch, tmp_path)
 
 
 @pytest.fixture

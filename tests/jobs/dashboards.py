@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import pytest
 
 Answer = tuple[int, Any]
 """A status, and what goes with it: JSON, or bytes as they are."""
@@ -124,3 +127,11 @@ def serving(dashboard: Dashboard) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def know_nothing_of_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No address, and no token but those of the test; whatever another test of this process has had Ray do."""
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("ray.dashboard.modules.dashboard_sdk.get_auth_headers_if_auth_enabled", lambda given: {})

@@ -18,16 +18,12 @@ from caviar.errors import CaviarError, ClusterError, UsageError
 from caviar.jobs import log, trouble
 from caviar.jobs.address import dashboard_address, token_headers, trusted
 from caviar.jobs.client import Jobs
-from tests.jobs.dashboards import Dashboard, Handler, serving
+from tests.jobs.dashboards import Dashboard, Handler, know_nothing_of_ray, serving
 
 
 @pytest.fixture(autouse=True)
 def _nothing_known_of_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No address, and no token but those of the test; whatever another test of this process has had Ray do."""
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("ray.dashboard.modules.dashboard_sdk.get_auth_headers_if_auth_enabled", lambda given: {})
+    know_nothing_of_ray(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(
