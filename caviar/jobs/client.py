@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from caviar.errors import CaviarError, ClusterError, UsageError
 from caviar.jobs.address import dashboard_address, only, token_headers, trusted
+from caviar.jobs.extra import lacking
 
 if TYPE_CHECKING:
     from caviar.jobs.connection import Connection
@@ -200,11 +201,11 @@ class Jobs:
                         raise
                     return Connection(self.address, headers=headers)
         except ImportError as error:
-            raise _no_job_api(error) from error
+            raise lacking(error) from error
         except RuntimeError as error:
             if isinstance(error, CaviarError) or "ray[default]" not in str(error):
                 raise
-            raise _no_job_api(error) from error
+            raise lacking(error) from error
 
     @contextmanager
     def _asked(self, problem: str, *, job: str | None = None) -> Iterator[None]:
@@ -230,13 +231,6 @@ class Jobs:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         there = f"there are {', '.join(names[:SHOWN])}{more}" if names else "it has none"
         return UsageError(f"no job {job} at {self.address}; {there}")
-
-
-def _no_job_api(error: Exception) -> UsageError:
-    return UsageError(
-        'this machine lacks what speaks to a cluster: pip install "caviar-sweep[cluster]" '
-        f"({' '.join(str(error).split())[:100]})"
-    )
 
 
 def _info(details: Any) -> JobInfo:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caviar.errors import UsageError
+from caviar.jobs.extra import lacking
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -100,8 +101,10 @@ def _rules(file: Path, name: str = GITIGNORE) -> list[tuple[str, str, GitIgnoreS
 
 
 def _spec(file: Path) -> GitIgnoreSpec | None:
-    from pathspec import GitIgnoreSpec
-
+    try:
+        from pathspec import GitIgnoreSpec
+    except ImportError as error:
+        raise lacking(error) from error
     try:
         text = file.read_text(encoding="utf-8", errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

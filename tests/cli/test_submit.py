@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -418,3 +419,12 @@ def test_nothing_is_made_here(invoke, project, cluster, address, tmp_path):
     invoke("submit", "train.py", "--address", address, "--out", out)
     check_new(SweepFolder(out), 0)
     assert not out.exists()
+
+
+def test_a_machine_without_the_extra_is_told_of_it(invoke, project, cluster, address, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pathspec", None)
+    done = invoke("submit", "train.py", "--address", address, "--out", "/shared/x")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("caviar: error: this machine lacks what speaks to a cluster: pip install ")
+    assert '"caviar-sweep[cluster]"' in done.stderr
+    assert not cluster.submitted
